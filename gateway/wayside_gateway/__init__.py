@@ -1,0 +1,1 @@
+"""Wayside's gateway: links in, a durable store, uplinks out."""

@@ -1,0 +1,1 @@
+"""A simulated board for the real firmware."""
