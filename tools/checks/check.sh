@@ -1,7 +1,7 @@
 #!/bin/sh
 # All checks, in order of how fast they fail. Each runs even if an earlier one failed; the exit code is 1 if any did.
 set -u
-cd "$(dirname "$0")/../.."
+cd "$(dirname "$0")/../.." || exit 1
 PATH=$PWD/.venv/bin:$PATH
 failed=
 
