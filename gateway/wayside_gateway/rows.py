@@ -1,0 +1,136 @@
+"""The store's rows as values."""
+
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+UNREADABLE = -1
+"""`kind` of a record that opened but is no message of this version: stored, acked, and left to people."""
+
+NewRecord = tuple[int, int, int, int, bytes]
+"""node, seq, kind, received_ms, body: a plain tuple, because there are ten thousand of them a second."""
+
+
+class Row(NamedTuple):
+    """A stored record. `received_ms` is Unix time, 0 where the gateway did not believe its clock."""
+
+    id: int
+    node: int
+    seq: int
+    kind: int
+    received_ms: int
+    body: bytes
+
+
+class NodeRow(NamedTuple):
+    """What is known of a node from its last hello, and its replay state. Times in Unix ms, 0: not known."""
+
+    node: int
+    first_seen_ms: int
+    hello_ms: int
+    boot: int
+    session_n: int
+    downlink_ceiling: int
+    oldest: int
+    newest: int
+    evicted: int
+    set_id: int
+    firmware: str
+    board: str
+    config: int
+    link: str
+
+
+class Anchor(NamedTuple):
+    """A moment at which a node's uptime and UTC were both known, to within `bound_ms`.
+
+    clock_ms, clock_bound_ms: what the node itself took for Unix time then, None if it did not know.
+    newest: the seq of its newest record then.
+    """
+
+    node: int
+    boot: int
+    uptime_ms: int
+    utc_ms: int
+    bound_ms: int
+    clock_ms: int | None
+    clock_bound_ms: int | None
+    newest: int
+
+
+class Lost(NamedTuple):
+    """Records first..last of a node that will not arrive (at `uplink`, or at the store when that is empty)."""
+
+    node: int
+    uplink: str
+    first: int
+    last: int
+    reason: str
+    at_ms: int
+
+
+class Parked(NamedTuple):
+    """A record that an uplink put aside, with the reason."""
+
+    id: int
+    reason: str
+    since_ms: int
+
+
+class CommandRow(NamedTuple):
+    """A command to a node; unanswered while `status` is None."""
+
+    id: int
+    node: int
+    name: int
+    argument: int
+    created_ms: int
+    status: int | None
+    result: str | None
+    answered_ms: int | None
+
+
+class DefinitionRow(NamedTuple):
+    """A channels record: what the columns of a set are from `seq` on."""
+
+    node: int
+    set_id: int
+    seq: int
+    body: bytes
+
+
+class AnswerRow(NamedTuple):
+    """What became of a command."""
+
+    id: int
+    status: int
+    result: str
+    answered_ms: int
+
+
+@dataclass(slots=True)
+class Batch:
+    """What one transaction commits: all of it or nothing."""
+
+    records: list[NewRecord] = field(default_factory=list)
+    nodes: dict[int, NodeRow] = field(default_factory=dict)
+    anchors: list[Anchor] = field(default_factory=list)
+    definitions: list[DefinitionRow] = field(default_factory=list)
+    lost: list[Lost] = field(default_factory=list)
+    answers: list[AnswerRow] = field(default_factory=list)
+
+    def __bool__(self) -> bool:
+        return bool(self.records or self.nodes or self.anchors or self.answers)
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What a commit did with a batch's records.
+
+    Every record of the batch is on disk and may be acked, except those in `refused`: the same seq was there
+    with another body, and there was no more room to keep the stranger.
+    """
+
+    stored: int = 0
+    duplicates: int = 0
+    conflicts: list[tuple[int, int]] = field(default_factory=list)
+    refused: set[tuple[int, int]] = field(default_factory=set)
