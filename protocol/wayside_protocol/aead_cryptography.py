@@ -23,12 +23,17 @@ class Ccm:
         except (InvalidTag, ValueError):
             raise AuthError("auth") from None
 
-    def seal(self, nonce: bytearray, aad: bytearray, aad_len: int, buf: bytearray, start: int, n: int) -> None:
-        if start + n + TAG_LEN > len(buf):
+    def seal(
+        self, nonce: bytes | bytearray, aad: bytearray, aad_len: int, plain: bytearray, n: int, out: bytearray, at: int
+    ) -> None:
+        """The first n bytes of plain, sealed, to out from `at`; n + 8 bytes."""
+        if at + n + TAG_LEN > len(out):
             raise UsageError("buffer_full")
-        sealed = self._ccm.encrypt(bytes(nonce), bytes(buf[start : start + n]), bytes(aad[:aad_len]))
-        buf[start : start + n + TAG_LEN] = sealed
+        sealed = self._ccm.encrypt(bytes(nonce), bytes(plain[:n]), bytes(aad[:aad_len]))
+        out[at : at + n + TAG_LEN] = sealed
 
-    def unseal(self, nonce: bytearray, aad: bytearray, aad_len: int, buf: bytearray, start: int, n: int) -> None:
-        sealed = bytes(buf[start : start + n + TAG_LEN])
-        buf[start : start + n] = self.open(bytes(nonce), sealed, bytes(aad[:aad_len]))
+    def unseal(
+        self, nonce: bytes | bytearray, aad: bytes | bytearray, aad_len: int, sealed: bytes, n: int, out: bytearray
+    ) -> None:
+        """n bytes of ciphertext and the tag to n bytes of plaintext in out. Raises AuthError."""
+        out[:n] = self.open(bytes(nonce), bytes(sealed[: n + TAG_LEN]), bytes(aad[:aad_len]))

@@ -4,8 +4,11 @@ The CBC object keeps its chaining value between calls, so one object serves ever
 folded into the first block, which makes the chain start at zero as CBC-MAC needs.
 """
 
+import struct
+
 from cryptolib import aes
 
+from wayside_protocol.copying import copy_into
 from wayside_protocol.errors import AuthError, UsageError
 from wayside_protocol.limits import FRAME_MAX, KEY_LEN, TAG_LEN
 
@@ -14,7 +17,7 @@ _MODE_ECB = 1
 _MODE_CBC = 2
 _FLAGS_MAC = 0x40 | (TAG_LEN - 2) // 2 << 3 | 1  # RFC 3610 §2.2: additional data present, M', L'
 _FLAGS_CTR = 1  # §2.3: L'
-_SCRATCH = FRAME_MAX + 80  # B0, additional data (at most 48 bytes padded), message, padding
+_SCRATCH = FRAME_MAX + 96  # B0, additional data (at most 48 bytes padded), message, padding, room to copy in
 
 
 class Ccm:
@@ -37,30 +40,14 @@ class Ccm:
             view = views[blocks] = memoryview(scratch)[: blocks * _BLOCK]
         return view
 
-    def _authenticate(self, nonce: bytes, aad: bytearray, aad_len: int, buf: bytearray, start: int, n: int) -> int:
+    def _authenticate(self, nonce: bytes, aad: bytearray, aad_len: int, plain: bytearray, n: int) -> int:
         """CBC-MAC of B0, additional data and message; return where in the scratch the last block is."""
         mac = self._mac
-        mac[0] = _FLAGS_MAC
-        for i in range(13):
-            mac[i + 1] = nonce[i]
-        mac[14] = n >> 8
-        mac[15] = n & 0xFF
-        mac[16] = aad_len >> 8
-        mac[17] = aad_len & 0xFF
-        at = 18
-        for i in range(aad_len):
-            mac[at] = aad[i]
-            at += 1
-        while at & 15:
-            mac[at] = 0
-            at += 1
-        for i in range(n):
-            mac[at] = buf[start]
-            at += 1
-            start += 1
-        while at & 15:
-            mac[at] = 0
-            at += 1
+        struct.pack_into(">B13sHH", mac, 0, _FLAGS_MAC, nonce, n, aad_len)
+        copy_into(mac, 18, aad, aad_len)
+        at = _pad(mac, 18 + aad_len)
+        copy_into(mac, at, plain, n)
+        at = _pad(mac, at + n)
         chain = self._chain
         for i in range(_BLOCK):
             mac[i] ^= chain[i]
@@ -75,47 +62,52 @@ class Ccm:
         """S0 and then the blocks that n bytes of message need."""
         stream = self._stream
         blocks = 1 + (n + 15 >> 4)
-        at = 0
         for counter in range(blocks):
-            stream[at] = _FLAGS_CTR
-            for i in range(13):
-                stream[at + 1 + i] = nonce[i]
-            stream[at + 14] = counter >> 8
-            stream[at + 15] = counter & 0xFF
-            at += _BLOCK
+            struct.pack_into(">B13sH", stream, counter << 4, _FLAGS_CTR, nonce, counter)
         view = self._view(self._stream_views, stream, blocks)
         self._ecb.encrypt(view, view)
         return stream
 
-    def _check(self, aad_len: int, buf: bytearray, start: int, n: int) -> None:
-        if start + n + TAG_LEN > len(buf):
+    def seal(
+        self, nonce: bytes, aad: bytearray, aad_len: int, plain: bytearray, n: int, out: bytearray, at: int
+    ) -> None:
+        if at + n + TAG_LEN > len(out):
             raise UsageError("buffer_full")
-        if aad_len > 46 or n > FRAME_MAX:
-            raise UsageError("ccm_length")
-
-    def seal(self, nonce: bytes, aad: bytearray, aad_len: int, buf: bytearray, start: int, n: int) -> None:
-        self._check(aad_len, buf, start, n)
-        at = self._authenticate(nonce, aad, aad_len, buf, start, n)
+        _check(aad_len, n)
         stream = self._keystream(nonce, n)
         for i in range(n):
-            buf[start] ^= stream[_BLOCK + i]
-            start += 1
+            out[at + i] = plain[i] ^ stream[i + 16]
+        at += n
+        end = self._authenticate(nonce, aad, aad_len, plain, n)
         mac = self._mac
         for i in range(TAG_LEN):
-            buf[start + i] = mac[at + i] ^ stream[i]
+            out[at + i] = mac[end + i] ^ stream[i]
 
-    def unseal(self, nonce: bytes, aad: bytearray, aad_len: int, buf: bytearray, start: int, n: int) -> None:
+    def unseal(self, nonce: bytes, aad: bytearray, aad_len: int, sealed: bytes, n: int, out: bytearray) -> None:
         """Raises AuthError, and then leaves zeros where the plaintext would be."""
-        self._check(aad_len, buf, start, n)
+        _check(aad_len, n)
         stream = self._keystream(nonce, n)
         for i in range(n):
-            buf[start + i] ^= stream[_BLOCK + i]
-        at = self._authenticate(nonce, aad, aad_len, buf, start, n)
+            out[i] = sealed[i] ^ stream[i + 16]
+        end = self._authenticate(nonce, aad, aad_len, out, n)
         mac = self._mac
         wrong = 0
         for i in range(TAG_LEN):
-            wrong |= mac[at + i] ^ stream[i] ^ buf[start + n + i]
+            wrong |= mac[end + i] ^ stream[i] ^ sealed[n + i]
         if wrong:
             for i in range(n):
-                buf[start + i] = 0
+                out[i] = 0
             raise AuthError("auth")
+
+
+def _pad(mac: bytearray, at: int) -> int:
+    """Zeros up to the next block."""
+    while at & 15:
+        mac[at] = 0
+        at += 1
+    return at
+
+
+def _check(aad_len: int, n: int) -> None:
+    if aad_len > 46 or n > FRAME_MAX:
+        raise UsageError("ccm_length")

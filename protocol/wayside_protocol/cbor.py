@@ -5,6 +5,7 @@ definite lengths, map keys sorted bytewise and unique, no floats, no tags, no tr
 length is checked against what is there before anything is allocated.
 """
 
+from wayside_protocol.copying import copy_into
 from wayside_protocol.errors import CborError, UsageError
 from wayside_protocol.limits import DEPTH_MAX, ITEMS_MAX
 
@@ -19,7 +20,7 @@ def head_len(value: int) -> int:
 
 def write_head(buf: bytearray, pos: int, major: int, value: int) -> int:
     """Write the shortest head of this major type and argument at `pos`; return the position after it."""
-    size = head_len(value)
+    size = 1 if value < 24 else head_len(value)
     end = pos + size
     if end > len(buf):
         raise UsageError("buffer_full")
@@ -60,9 +61,7 @@ class Writer:
         pos = write_head(self.buf, self.pos, BYTES, n)
         if pos + n > len(self.buf):
             raise UsageError("buffer_full")
-        buf = self.buf
-        for i in range(n):  # a slice would allocate
-            buf[pos + i] = data[i]
+        copy_into(self.buf, pos, data, n)
         self.pos = pos + n
 
     def text(self, value: str) -> None:

@@ -30,7 +30,9 @@ PARAMETER_MAX = 13
 CONSTANT = 14
 PRESENCE = 15
 ESCAPE_ZEROS = 16
+ACC_BITS = 22  # gathered before bytes are written; an escape (q = 16, k = 0) is longer than ACC_BITS - 7
 ESCAPE_BITS = 30
+_SAFE = VALUE_LIMIT >> 2  # a first value and a sum of codes below it keep every value within the limit
 WIDE_BITS = 28  # a first value outside its quantity's range, offset by VALUE_LIMIT
 
 
@@ -43,8 +45,10 @@ def first_bits(low: int, high: int) -> int:
     return bits
 
 
-_FIRST_BITS = {number: first_bits(q.low, q.high) for number, q in BY_NUMBER.items()}
+# By quantity: is it a count, width of the first value, low, high. A tuple is quicker than a row's names.
+_FORMS = {number: (q.kind == COUNT, first_bits(q.low, q.high), q.low, q.high) for number, q in BY_NUMBER.items()}
 _codes = array("i", [0] * SAMPLES_MAX)  # the column at hand, as the non-negative integers to be Rice-coded
+_views: "list[memoryview[int] | None]" = [None] * (SAMPLES_MAX + 1)
 
 
 class _Bits:
@@ -55,21 +59,20 @@ class _Bits:
         self.pos = 0
         self.acc = 0
         self.fill = 0  # bits waiting in acc, 0..7 between calls
+        self.total = 0  # of _codes
 
     def put(self, value: int, bits: int) -> None:
         acc = self.acc << bits | value
         fill = self.fill + bits
         while fill >= 8:
             fill -= 8
-            self.buf[self.pos] = acc >> fill
+            self.buf[self.pos] = acc >> fill & 0xFF
             self.pos += 1
-            acc &= (1 << fill) - 1
-        self.acc = acc
+        self.acc = acc & (1 << fill) - 1
         self.fill = fill
 
     def rice(self, count: int, k: int) -> None:
-        """The first `count` of _codes with parameter k."""
-        codes = _codes
+        """The first `count` of _codes with parameter k. Bits gather in acc, and leave it when it is full."""
         buf = self.buf
         pos = self.pos
         acc = self.acc
@@ -77,29 +80,34 @@ class _Bits:
         stop = 1 << k
         mask = stop - 1
         width = k + 1
-        for i in range(count):
-            code = codes[i]
-            zeros = code >> k
-            if zeros >= ESCAPE_ZEROS:
-                self.pos, self.acc, self.fill = pos, acc, fill
-                self._escape(code)
-                pos, acc, fill = self.pos, self.acc, self.fill
-                continue
-            fill += zeros  # zeros need no bits set: shifting in below is enough
-            acc <<= zeros
-            while fill >= 8:
-                fill -= 8
-                buf[pos] = acc >> fill
-                pos += 1
+        for code in _coded(count):
+            size = (code >> k) + width
+            fill += size
+            if fill > ACC_BITS:
+                fill -= size
+                while fill >= 8:
+                    fill -= 8
+                    buf[pos] = acc >> fill & 0xFF
+                    pos += 1
                 acc &= (1 << fill) - 1
-            acc = acc << width | stop | (code & mask)
-            fill += width
-            while fill >= 8:
-                fill -= 8
-                buf[pos] = acc >> fill
-                pos += 1
-                acc &= (1 << fill) - 1
+                if size > ACC_BITS - 7:
+                    self.pos, self.acc, self.fill = pos, acc, fill
+                    self._long(code, k)
+                    pos, acc, fill = self.pos, self.acc, self.fill
+                    continue
+                fill += size
+            acc = acc << size | stop | code & mask
         self.pos, self.acc, self.fill = pos, acc, fill
+        self.put(0, 0)
+
+    def _long(self, code: int, k: int) -> None:
+        """A code with many zeros, or an escape."""
+        zeros = code >> k
+        if zeros < ESCAPE_ZEROS:
+            self.put(0, zeros)
+            self.put(1 << k | code & (1 << k) - 1, k + 1)
+        else:
+            self._escape(code)
 
     def _escape(self, code: int) -> None:
         self.put(0, 8)
@@ -111,71 +119,93 @@ class _Bits:
 _bits = _Bits()
 
 
+def _coded(count: int) -> "Sequence[int]":
+    """The first `count` of _codes; a view is made once for each count."""
+    view = _views[count]
+    if view is None:
+        view = _views[count] = memoryview(_codes)[:count]
+    return view
+
+
 def _gauge_codes(rows: "Sequence[int]", at: int, width: int, n: int) -> int:
-    """Zigzag deltas of the present values into _codes; return how many values are present."""
+    """Zigzag deltas of the present values into _codes and their sum; return how many values are present."""
     codes = _codes
-    present = 0
-    last = 0
-    for _ in range(n):
-        value = rows[at]
+    missing = MISSING
+    total = coded = 0
+    while n and rows[at] == missing:
         at += width
-        if value != MISSING:
-            if present:
-                delta = value - last
-                codes[present - 1] = delta << 1 if delta >= 0 else ~(delta << 1)
+        n -= 1
+    if not n:
+        return 0
+    last = rows[at]
+    for _ in range(n - 1):
+        at += width
+        value = rows[at]
+        if value != missing:
+            code = value - last << 1
+            if code < 0:
+                code = ~code
+            codes[coded] = code
+            total += code
+            coded += 1
             last = value
-            present += 1
-    return present
+    _bits.total = total
+    return coded + 1
 
 
 def _count_codes(rows: "Sequence[int]", at: int, width: int, n: int) -> int:
+    """The present values into _codes and their sum; return how many there are."""
     codes = _codes
-    present = 0
+    missing = MISSING
+    present = total = 0
     for _ in range(n):
         value = rows[at]
         at += width
-        if value != MISSING:
+        if value != missing:
             if value < 0:
                 raise UsageError("count_negative")
             codes[present] = value
+            total += value
             present += 1
+    _bits.total = total
     return present
 
 
 def _parameter(count: int) -> int:
-    """The Rice parameter that codes the first `count` of _codes in the fewest bits; CONSTANT if all are 0."""
-    codes = _codes
-    total = 0
-    for i in range(count):
-        total += codes[i]
+    """The Rice parameter that codes the first `count` of _codes in the fewest bits; CONSTANT if all are 0.
+
+    A parameter smaller by one saves `count` bits and adds bits to the zeros. The cost is convex in it, so the
+    walk goes down from above the mean while it pays (outliers pull the mean upwards), two steps in a pass.
+    """
+    total = _bits.total
     if total == 0:
         return CONSTANT
-    k = 0
-    while k < PARAMETER_MAX and (count << (k + 1)) <= total:
+    k = 1
+    while k < PARAMETER_MAX and (count << k) <= total:
         k += 1
-    best = _cost(count, k)
-    while k:  # the cost is convex in k; outliers pull the mean, and so the start, upwards
-        cost = _cost(count, k - 1)
-        if cost > best:
-            break
-        best = cost
-        k -= 1
-    return k
+    codes = _coded(count)
+    while k:
+        below = k - 2 if k > 1 else 0
+        low = mid = high = 0
+        for code in codes:
+            code >>= below
+            low += code
+            code >>= 1
+            mid += code
+            high += code >> 1
+        if k == 1:
+            return 0 if low - mid < count else 1
+        if mid - high >= count:
+            return k
+        if low - mid >= count:
+            return k - 1
+        k = below
+    return 0
 
 
-def _cost(count: int, k: int) -> int:
-    codes = _codes
-    bits = count * (k + 1)
-    for i in range(count):
-        bits += codes[i] >> k
-    return bits
-
-
-def _put_first(number: int, value: int) -> None:
-    bits = _FIRST_BITS[number]
-    offset = value - BY_NUMBER[number].low
-    if 0 <= offset and value <= BY_NUMBER[number].high:
-        _put_long(offset, bits)
+def _put_first(value: int, bits: int, low: int, high: int) -> None:
+    if low <= value <= high:
+        _put_long(value - low, bits)
         return
     _put_long((1 << bits) - 1, bits)
     _put_long(value + VALUE_LIMIT, WIDE_BITS)
@@ -197,22 +227,34 @@ def _put_presence(rows: "Sequence[int]", at: int, width: int, n: int) -> None:
 
 
 def _put_column(number: int, rows: "Sequence[int]", c: int, width: int, n: int) -> None:
-    is_count = BY_NUMBER[number].kind == COUNT
+    is_count, bits, low, high = _FORMS[number]
     present = _count_codes(rows, c, width, n) if is_count else _gauge_codes(rows, c, width, n)
     if present < n:
         _put_presence(rows, c, width, n)
         if not present:
             return
-    coded = present if is_count else present - 1
-    k = _parameter(coded)
-    _bits.put(k, PARAMETER_BITS)
+    first = 0
     if not is_count:
         at = c
         while rows[at] == MISSING:
             at += width
-        _put_first(number, rows[at])
+        first = rows[at]
+        present -= 1
+    if not -_SAFE < first < _SAFE or _bits.total >= _SAFE:
+        _check_values(rows, c, width, n)
+    k = _parameter(present)
+    _bits.put(k, PARAMETER_BITS)
+    if not is_count:
+        _put_first(first, bits, low, high)
     if k != CONSTANT:
-        _bits.rice(coded, k)
+        _bits.rice(present, k)
+
+
+def _check_values(rows: "Sequence[int]", at: int, width: int, n: int) -> None:
+    for _ in range(n):
+        if rows[at] != MISSING and not -VALUE_LIMIT <= rows[at] < VALUE_LIMIT:
+            raise UsageError("value_limit")
+        at += width
 
 
 def encode(out: bytearray, start: int, quantities: "Sequence[int]", rows: "Sequence[int]", n: int) -> int:
@@ -224,16 +266,12 @@ def encode(out: bytearray, start: int, quantities: "Sequence[int]", rows: "Seque
     width = len(quantities)
     if not 0 < n <= SAMPLES_MAX or not 0 < width <= CHANNELS_MAX:
         raise UsageError("samples_shape")
-    for i in range(n * width):
-        value = rows[i]
-        if value != MISSING and not -VALUE_LIMIT <= value < VALUE_LIMIT:
-            raise UsageError("value_limit")
     _bits.buf = out
     _bits.pos = start
     _bits.acc = _bits.fill = 0
     try:
         for c in range(width):
-            if quantities[c] not in BY_NUMBER:
+            if quantities[c] not in _FORMS:
                 raise UsageError("quantity_unknown")
             _put_column(quantities[c], rows, c, width, n)
         if _bits.fill:
@@ -274,19 +312,18 @@ class _BitReader:
 
 
 def _take_first(bits: _BitReader, number: int) -> int:
-    quantity = BY_NUMBER[number]
-    width = _FIRST_BITS[number]
+    _, width, low, high = _FORMS[number]
     offset = bits.take(width)
     if offset == (1 << width) - 1:
         return bits.take(WIDE_BITS) - VALUE_LIMIT
-    if offset > quantity.high - quantity.low:
+    if offset > high - low:
         raise ColumnsError("columns_first")
-    return offset + quantity.low
+    return offset + low
 
 
 def _take_values(bits: _BitReader, number: int, k: int, present: int) -> "list[int]":
     values = []
-    if BY_NUMBER[number].kind == COUNT:
+    if _FORMS[number][0]:
         for _ in range(present):
             values.append(0 if k == CONSTANT else bits.rice(k))
     else:
@@ -327,7 +364,7 @@ def decode(data: bytes, quantities: "Sequence[int]", n: int) -> "list[list[int |
     bits = _BitReader(data)
     out = []
     for number in quantities:
-        if number not in BY_NUMBER:
+        if number not in _FORMS:
             raise ColumnsError("quantity_unknown")
         out.append(_take_column(bits, number, n))
     left = bits.end - bits.pos

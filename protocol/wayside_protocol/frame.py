@@ -7,6 +7,8 @@
 The ciphertext is a COSE_Encrypt0 (RFC 9052 §5.2) in compressed form; `written_out` gives it in full.
 """
 
+import struct
+
 from wayside_protocol.aead import Ccm
 from wayside_protocol.cbor import ARRAY, BYTES, UINT, dumps, read_head, write_head
 from wayside_protocol.errors import CborError, FrameError, UsageError
@@ -45,16 +47,11 @@ _ENC_STRUCTURE = b"\x83\x68Encrypt0\x43" + PROTECTED  # RFC 9052 §5.3, up to th
 
 def nonce_into(out: bytearray, kind: int, node: int, a: int, b: int) -> None:
     """kind ‖ node ‖ a ‖ b, big-endian, 13 bytes: unique under a key because (a, b) never repeats in a kind."""
-    out[0] = kind
-    for i in range(4):
-        shift = 24 - 8 * i
-        out[1 + i] = node >> shift & 0xFF
-        out[5 + i] = a >> shift & 0xFF
-        out[9 + i] = b >> shift & 0xFF
+    struct.pack_into(">BIII", out, 0, kind, node, a, b)
 
 
 def make_nonce(kind: int, node: int, a: int, b: int) -> bytes:
-    return b"%c" % kind + node.to_bytes(4, "big") + a.to_bytes(4, "big") + b.to_bytes(4, "big")
+    return struct.pack(">BIII", kind, node, a, b)
 
 
 class Sealer:
@@ -99,10 +96,8 @@ class Sealer:
         pos = write_head(out, pos, BYTES, n + TAG_LEN)
         if pos + n + TAG_LEN > len(out):
             raise UsageError("buffer_full")
-        for i in range(n):
-            out[pos + i] = plain[i]
         nonce_into(self._nonce, kind, node, a, b)
-        self._ccm.seal(self._nonce, self._aad, aad_len, out, pos, n)
+        self._ccm.seal(self._nonce, self._aad, aad_len, plain, n, out, pos)
         return pos + n + TAG_LEN
 
     def _additional(self, out: bytearray, end: int, kind: int, boot: int) -> int:
@@ -177,10 +172,10 @@ class Opener:
         if self._open:
             plain: bytes = self._open(nonce, frame.ciphertext, aad)
             return plain
-        buf = bytearray(frame.ciphertext)
-        n = len(buf) - TAG_LEN
-        self._ccm.unseal(nonce, aad, len(aad), buf, 0, n)
-        return bytes(memoryview(buf)[:n])
+        n = len(frame.ciphertext) - TAG_LEN
+        plain = bytearray(n)
+        self._ccm.unseal(nonce, aad, len(aad), frame.ciphertext, n, plain)
+        return bytes(plain)
 
 
 def written_out(frame: Frame, boot: "int | None" = None) -> "tuple[bytes, bytes, bytes]":
