@@ -30,7 +30,8 @@ PARAMETER_MAX = 13
 CONSTANT = 14
 PRESENCE = 15
 ESCAPE_ZEROS = 16
-ACC_BITS = 22  # gathered before bytes are written; an escape (q = 16, k = 0) is longer than ACC_BITS - 7
+ACC_BITS = 16  # gathered before bytes are written; the shortest escape (q = 16, k = 0) is longer, so it never slips in
+CODE_BITS = 15  # of a code that is written at once: with the 7 bits left over it stays a small integer
 ESCAPE_BITS = 30
 _SAFE = VALUE_LIMIT >> 2  # a first value and a sum of codes below it keep every value within the limit
 WIDE_BITS = 28  # a first value outside its quantity's range, offset by VALUE_LIMIT
@@ -90,7 +91,7 @@ class _Bits:
                     buf[pos] = acc >> fill & 0xFF
                     pos += 1
                 acc &= (1 << fill) - 1
-                if size > ACC_BITS - 7:
+                if size > CODE_BITS:
                     self.pos, self.acc, self.fill = pos, acc, fill
                     self._long(code, k)
                     pos, acc, fill = self.pos, self.acc, self.fill
