@@ -1,0 +1,1 @@
+"""Boards: the constants of each, named as `profile.NAMES` lists them."""
