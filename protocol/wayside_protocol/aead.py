@@ -8,6 +8,6 @@ and undoes that and raises AuthError. MicroPython builds CCM from the AES blocks
 try:
     from wayside_protocol.aead_cryptolib import Ccm
 except ImportError:
-    from wayside_protocol.aead_cryptography import Ccm
+    from wayside_protocol.aead_cryptography import Ccm  # type: ignore[assignment]
 
 __all__ = ["Ccm"]

@@ -12,6 +12,10 @@ from wayside_protocol.copying import copy_into
 from wayside_protocol.errors import AuthError, UsageError
 from wayside_protocol.limits import FRAME_MAX, KEY_LEN, TAG_LEN
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    Buffer = bytes | bytearray
+
 _BLOCK = 16
 _MODE_ECB = 1
 _MODE_CBC = 2
@@ -31,16 +35,16 @@ class Ccm:
         self._chain = bytearray(_BLOCK)
         self._mac = bytearray(_SCRATCH)
         self._stream = bytearray(_SCRATCH)
-        self._mac_views = [None] * (_SCRATCH // _BLOCK + 1)
-        self._stream_views = [None] * (_SCRATCH // _BLOCK + 1)
+        self._mac_views: "list[memoryview[int] | None]" = [None] * (_SCRATCH // _BLOCK + 1)
+        self._stream_views: "list[memoryview[int] | None]" = [None] * (_SCRATCH // _BLOCK + 1)
 
-    def _view(self, views: "list", scratch: bytearray, blocks: int) -> "memoryview":
+    def _view(self, views: "list[memoryview[int] | None]", scratch: bytearray, blocks: int) -> "memoryview[int]":
         view = views[blocks]
         if view is None:
             view = views[blocks] = memoryview(scratch)[: blocks * _BLOCK]
         return view
 
-    def _authenticate(self, nonce: bytes, aad: bytearray, aad_len: int, plain: bytearray, n: int) -> int:
+    def _authenticate(self, nonce: "Buffer", aad: "Buffer", aad_len: int, plain: bytearray, n: int) -> int:
         """CBC-MAC of B0, additional data and message; return where in the scratch the last block is."""
         mac = self._mac
         struct.pack_into(">B13sHH", mac, 0, _FLAGS_MAC, nonce, n, aad_len)
@@ -58,7 +62,7 @@ class Ccm:
             chain[i] = mac[at + i]
         return at
 
-    def _keystream(self, nonce: bytes, n: int) -> bytearray:
+    def _keystream(self, nonce: "Buffer", n: int) -> bytearray:
         """S0 and then the blocks that n bytes of message need."""
         stream = self._stream
         blocks = 1 + (n + 15 >> 4)
@@ -69,7 +73,14 @@ class Ccm:
         return stream
 
     def seal(
-        self, nonce: bytes, aad: bytearray, aad_len: int, plain: bytearray, n: int, out: bytearray, at: int
+        self,
+        nonce: "Buffer",
+        aad: "Buffer",
+        aad_len: int,
+        plain: bytearray,
+        n: int,
+        out: bytearray,
+        at: int,
     ) -> None:
         if at + n + TAG_LEN > len(out):
             raise UsageError("buffer_full")
@@ -83,7 +94,7 @@ class Ccm:
         for i in range(TAG_LEN):
             out[at + i] = mac[end + i] ^ stream[i]
 
-    def unseal(self, nonce: bytes, aad: bytearray, aad_len: int, sealed: bytes, n: int, out: bytearray) -> None:
+    def unseal(self, nonce: "Buffer", aad: "Buffer", aad_len: int, sealed: bytes, n: int, out: bytearray) -> None:
         """Raises AuthError, and then leaves zeros where the plaintext would be."""
         _check(aad_len, n)
         stream = self._keystream(nonce, n)

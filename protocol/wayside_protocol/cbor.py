@@ -158,9 +158,9 @@ class _Reader:
             return arg
         if major == NINT:
             return -1 - arg
-        if major == BYTES or major == TEXT:
+        if major in (BYTES, TEXT):
             return self._string(major, arg)
-        if major == ARRAY or major == MAP:
+        if major in (ARRAY, MAP):
             if depth >= DEPTH_MAX:
                 raise CborError("cbor_depth")
             if arg > self.end - self.pos:  # every item takes at least a byte

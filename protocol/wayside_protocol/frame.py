@@ -79,9 +79,7 @@ class Sealer:
             raise UsageError("gateway_number")
         return self._seal(out, DOWNLINK, node, gateway, counter, boot, plain, n)
 
-    def _seal(
-        self, out: bytearray, kind: int, node: int, a: int, b: int, boot: int, plain: bytearray, n: int
-    ) -> int:
+    def _seal(self, out: bytearray, kind: int, node: int, a: int, b: int, boot: int, plain: bytearray, n: int) -> int:
         if n > PLAIN_MAX:
             raise UsageError("plain_length")
         if node > U32_MAX or a > U32_MAX or b > U32_MAX or boot > U32_MAX:

@@ -188,7 +188,7 @@ def _log(item: "list[object]") -> Log:
     return Log(_time(t), _uint(level, 7), text)
 
 
-_READERS = {SAMPLES: (_samples, 6), EVENT: (_event, 4), HEALTH: (_health, 3), CHANNELS: (_channels, 3), LOG: (_log, 4)}
+_LENGTHS = (6, 4, 3, 3, 4)  # items of a record of each kind
 
 
 def decode(plain: bytes) -> "Samples | Event | Health | Channels | Log":
@@ -196,10 +196,16 @@ def decode(plain: bytes) -> "Samples | Event | Health | Channels | Log":
     item = loads(plain)
     if not isinstance(item, list) or not item:
         raise MessageError("record_form")
-    reader = _READERS.get(item[0]) if isinstance(item[0], int) else None
-    if reader is None:
+    kind = item[0]
+    if not isinstance(kind, int) or isinstance(kind, bool) or not 0 <= kind <= LOG:
         raise MessageError("record_kind")
-    read, length = reader
-    if len(item) != length:
+    if len(item) != _LENGTHS[kind]:
         raise MessageError("record_form")
-    return read(item[1:])
+    parts = item[1:]
+    if kind == SAMPLES:
+        return _samples(parts)
+    if kind == EVENT:
+        return _event(parts)
+    if kind == HEALTH:
+        return _health(parts)
+    return _channels(parts) if kind == CHANNELS else _log(parts)
