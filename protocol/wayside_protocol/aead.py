@@ -2,7 +2,8 @@
 
 `Ccm(key)` has `seal(nonce, aad, aad_len, plain, n, out, at)`, which puts the ciphertext of the first n bytes
 of plain and the 8-byte tag into out from `at`, and `unseal(nonce, aad, aad_len, sealed, n, out)`, which checks
-and undoes that and raises AuthError. MicroPython builds CCM from the AES blocks of `cryptolib`; CPython has `cryptography`.
+and undoes that and raises AuthError. MicroPython builds CCM from the AES blocks of `cryptolib`; CPython has
+`cryptography`.
 """
 
 try:
