@@ -1,0 +1,74 @@
+"""The `wayside` command: what exists, in three groups by user, and how it ends.
+
+Exit codes: 0 done, 1 failed, 2 misused. A command's work is imported when it runs, so `--help` and
+`gateway run` do not pay for what they do not use.
+"""
+
+import os
+import sys
+from typing import Annotated
+
+import typer
+
+from wayside_protocol.errors import WaysideError
+from wayside_tools.commands import bench, decode
+from wayside_tools.errors import Failure, Misuse
+
+DONE, FAILED, MISUSED = 0, 1, 2
+
+TECHNICIAN = "Technician: flash and mount nodes"
+OPERATOR = "Operator: run gateways"
+DEVELOPER = "Developer: work without hardware"
+
+app = typer.Typer(
+    name="wayside",
+    help="Sensor nodes for streets, and their gateway: a reading that was taken arrives once, with the right time.",
+    epilog="Exit codes: 0 done, 1 failed, 2 misused.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        print(f"wayside {version('wayside')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    _: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and stop.")
+    ] = False,
+) -> None:
+    pass
+
+
+app.command("decode", rich_help_panel=DEVELOPER)(decode.decode)
+app.add_typer(bench.app, name="bench", rich_help_panel=DEVELOPER)
+
+
+def main() -> None:
+    """Run the command line and exit. What a user can put right is one line on stderr, never a traceback."""
+    try:
+        app()
+    except (Failure, WaysideError) as error:
+        _end(error, FAILED)
+    except Misuse as error:
+        _end(error, MISUSED)
+    except BrokenPipeError:  # the reader of a pipe had enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(FAILED)
+    except OSError as error:
+        _end(error, FAILED)
+    except KeyboardInterrupt:
+        sys.exit(FAILED)
+
+
+def _end(error: Exception, code: int) -> None:
+    print(f"wayside: {error}", file=sys.stderr)
+    sys.exit(code)
