@@ -1,0 +1,273 @@
+"""A simulated board: start it, cut its power, plug and unplug it, and ask what really happened.
+
+Two ways to run it:
+
+- in real time (or `speed` times as fast) in a thread of its own, its serial port a PTY: `start()` … `stop()`; - in
+  virtual time (`World(virtual=True)`), in the caller's thread and the same every time: `start()`, then
+  `run(seconds)`; the serial port's other end is `uart_sink` and `feed()`.
+"""
+
+import select
+import threading
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future
+from os import pipe, read, set_blocking, write
+from pathlib import Path
+from typing import TypeVar
+
+from wayside_sim import build, image
+from wayside_sim.clock import BoardClock
+from wayside_sim.flash import Flash
+from wayside_sim.host import Host
+from wayside_sim.i2c import Chip, I2CBus
+from wayside_sim.profile import BoardProfile
+from wayside_sim.pty_port import PtyPort
+from wayside_sim.truth import Truth
+from wayside_sim.uart import Uart
+from wayside_sim.wire import Cause
+from wayside_sim.world import World
+
+T = TypeVar("T")
+
+PTY_LOOK_S = 0.05
+"""How often a port that nobody has open is looked at; no byte is lost meanwhile."""
+JOIN_S = 10.0
+
+
+class SimulatedBoard:
+    """One board. `files` are put on its flash before the first boot, by their path there; `firmware` are the sources
+    to compile and flash, by their name on the board (default: the project's firmware). An image found in `workdir` is
+    used as it is."""
+
+    def __init__(
+        self,
+        *,
+        workdir: Path,
+        name: str = "board",
+        runtime: str = "micropython",
+        profile: BoardProfile | None = None,
+        firmware: Mapping[str, Path] | None = None,
+        files: Mapping[str, bytes] | None = None,
+        world: World | None = None,
+        speed: float = 1.0,
+        drift: float = 0.0,
+    ) -> None:
+        if runtime not in ("micropython", "cpython"):
+            raise ValueError("runtime is micropython or cpython")
+        self.workdir = workdir
+        self.name = name
+        self.profile = profile or BoardProfile()
+        self.world = world or World(speed=speed)
+        self.truth = Truth()
+        self.uart_sink: Callable[[bytes], None] | None = None
+        workdir.mkdir(parents=True, exist_ok=True)
+        path = workdir / "flash.img"
+        sources = dict(build.firmware_sources() if firmware is None else firmware)
+        if not path.exists():
+            image.make(path, self.profile, _content(sources) | dict(files or {}))
+        self.flash = Flash(
+            path, blocks=self.profile.blocks, block_size=self.profile.block_size, timing=self.profile.timing
+        )
+        p = self.profile
+        self.clock = BoardClock(self.world, drift=drift, rtc_start_unix=p.rtc_start_unix, battery=p.rtc_battery)
+        extra = [f"{board}={source}" for board, source in sources.items()] if runtime == "cpython" else []
+        self.host = Host(self.world, self.profile, self.flash, self.clock, runtime, extra)
+        self.host.on_uart = self._connect  # type: ignore[method-assign]
+        self.host.on_noise = self._noise
+        self.log = self.host.log
+        self.tty = workdir / "tty"
+        self.pty: PtyPort | None = None if self.world.virtual else PtyPort(self.tty)
+        self._link: Uart | None = None
+        self._thread: threading.Thread | None = None
+        self._stopping = False
+        self._commands: deque[Callable[[], None]] = deque()
+        self._wake_r, self._wake_w = pipe()
+        set_blocking(self._wake_r, False)
+        set_blocking(self._wake_w, False)
+
+    # What is on the board
+
+    def attach(self, chip: Chip, *, address: int, bus: int = 0) -> None:
+        """Put a chip on an I2C bus."""
+        self.host.buses.setdefault(bus, I2CBus()).chips[address] = chip
+
+    # Power and reset
+
+    def start(self) -> None:
+        """Switch the power on (and, in real time, start the board's thread)."""
+        if self.world.virtual:
+            self.host.power_on()
+            return
+        if self._thread is None:
+            self._stopping = False
+            self._thread = threading.Thread(target=self._loop, name=f"sim {self.name}", daemon=True)
+            self._thread.start()
+        self.do(self.host.power_on)
+
+    def stop(self) -> None:
+        """Switch everything off and let go of the PTY; the flash image stays."""
+        self.do(self.host.power_off)
+        if self._thread is not None:
+            self._stopping = True
+            self._wake()
+            self._thread.join(JOIN_S)
+            self._thread = None
+        if self.pty is not None:
+            self.pty.unplug()
+
+    def close(self) -> None:
+        """Stop for good."""
+        self.stop()
+        self.flash.close()
+
+    def __enter__(self) -> "SimulatedBoard":
+        self.start()
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+    def kill(self) -> None:
+        """Cut the power now. `power_on` brings it back."""
+        self.do(self.host.power_off)
+
+    def power_on(self) -> None:
+        self.do(self.host.power_on)
+
+    def reset(self, cause: Cause = Cause.HARD) -> None:
+        """Reset the chip from outside."""
+        self.do(lambda: self.host.reset(cause))
+
+    @property
+    def state(self) -> str:
+        return self.host.state
+
+    @property
+    def boots(self) -> int:
+        return self.host.boots
+
+    # The serial port
+
+    def unplug(self) -> None:
+        """Pull the serial cable; the board keeps its power."""
+        if self.pty is not None:
+            self.do(self.pty.unplug)
+
+    def plug(self) -> None:
+        """Put the cable back; the port most likely has another number, `tty` points to it."""
+        if self.pty is not None:
+            self.do(self.pty.plug)
+
+    def feed(self, data: bytes) -> None:
+        """Send bytes to the board's link."""
+        self.do(lambda: self._link.feed(data) if self._link is not None else None)
+
+    def _connect(self, port: int, uart: Uart) -> None:
+        wanted = self.profile.link_uart
+        if port == wanted or (wanted is None and self._link in (None, uart)):
+            self._link = uart
+            uart.sink = self._sent
+
+    def _sent(self, data: bytes) -> None:
+        if self.uart_sink is not None:
+            self.uart_sink(data)
+        if self.pty is not None:
+            self.pty.write(data)
+
+    def _noise(self, data: bytes) -> None:
+        if self._link is not None and self._link.is_open:
+            self._link.inject(data)
+        else:
+            self._sent(data)
+
+    # Time
+
+    def run(self, seconds: float) -> None:
+        """Virtual time: let the world go on for so long."""
+        run_world([self], self.world.now_us + int(seconds * 1e6))
+
+    def run_until(self, done: Callable[[], bool], timeout_s: float) -> None:
+        """Virtual time: let the world go on until something is so. Raises TimeoutError after so many seconds of the
+        world."""
+        run_world([self], self.world.now_us + int(timeout_s * 1e6), done)
+        if not done():
+            raise TimeoutError(f"not within {timeout_s} s of the world\n{self.log}")
+
+    def set_rtc(self, unix_s: float) -> None:
+        self.do(lambda: self.clock.set_rtc(int(unix_s * 1e6)))
+
+    # The thread of real time
+
+    def do(self, act: Callable[[], T]) -> T:
+        """Do something in the board's thread, and wait for it."""
+        if self._thread is None or threading.current_thread() is self._thread:
+            return act()
+        done: Future[T] = Future()
+
+        def command() -> None:
+            try:
+                done.set_result(act())
+            except Exception as e:  # noqa: BLE001 -- handed to the caller as it is
+                done.set_exception(e)
+
+        self._commands.append(command)
+        self._wake()
+        return done.result(JOIN_S)
+
+    def _wake(self) -> None:
+        write(self._wake_w, b"\0")
+
+    def _loop(self) -> None:
+        while not self._stopping:
+            while self._commands:
+                self._commands.popleft()()
+            self.world.advance(self.world.now_us)
+            self._turn()
+
+    def _turn(self) -> None:
+        poll = select.poll()
+        poll.register(self._wake_r, select.POLLIN)
+        process = self.host.process
+        if process is not None:
+            poll.register(process.request_fd, select.POLLIN)
+            poll.register(process.output_fd, select.POLLIN)
+        timeout = None if (due := self.world.next_us()) is None else self.world.host_seconds_until(due)
+        pty = self.pty.fd if self.pty is not None and self.pty.listened else -1
+        if pty >= 0 and self.pty is not None:
+            poll.register(pty, select.POLLIN | (select.POLLOUT if self.pty.backlog else 0))
+        elif self.pty is not None and self.pty.fd >= 0:
+            timeout = PTY_LOOK_S if timeout is None else min(timeout, PTY_LOOK_S)
+        events = dict(poll.poll(None if timeout is None else timeout * 1000))
+        if self._wake_r in events:
+            read(self._wake_r, 4096)
+        if pty in events and self.pty is not None:
+            self._exchange(self.pty)
+        if process is not None and process is self.host.process:
+            if process.output_fd in events:
+                self.host.printed()
+            if process.request_fd in events:
+                self.host.serve_one()
+
+    def _exchange(self, pty: PtyPort) -> None:
+        pty.flush()
+        data = pty.read()
+        if data and self._link is not None:
+            self._link.feed(data)
+
+
+def run_world(boards: Sequence[SimulatedBoard], until_us: int, done: Callable[[], bool] | None = None) -> None:
+    """Virtual time: let boards that share a world go on until a world time, or until `done` says so."""
+    world = boards[0].world
+    while done is None or not done():
+        for board in boards:
+            board.host.pump()
+        if world.now_us >= until_us:
+            return
+        due = world.next_us()
+        world.advance(until_us if due is None or due > until_us else due)
+
+
+def _content(sources: Mapping[str, Path]) -> dict[str, bytes]:
+    folder = build.compile_tree(dict(sources))
+    return {p.relative_to(folder).as_posix(): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
