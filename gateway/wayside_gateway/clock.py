@@ -64,7 +64,7 @@ class GatewayClock:
         self._offset_ms = self.wall_ms() - self.monotonic_ms()
         self.steps = 0
         """How often wall time jumped since the start."""
-        self._pulse_s = monotonic_s()
+        self._pulse_s: float | None = None
 
     def wall_ms(self) -> int:
         """What the clock shows, believed or not. Unix milliseconds."""
@@ -109,4 +109,4 @@ class GatewayClock:
     def pulse_age_ms(self) -> int:
         """Milliseconds since the last pulse. Much more than a second: this process stood still, and what it
         reads now may have waited in a buffer for as long."""
-        return int((self._monotonic_s() - self._pulse_s) * 1000)
+        return 0 if self._pulse_s is None else int((self._monotonic_s() - self._pulse_s) * 1000)

@@ -76,6 +76,17 @@ class Parked(NamedTuple):
     since_ms: int
 
 
+class Refusal(NamedTuple):
+    """Frames under a node's number that were not taken: `unknown_node` or `auth`. Times in Unix ms, believed or not."""
+
+    node: int
+    reason: str
+    frames: int
+    first_ms: int
+    last_ms: int
+    link: str
+
+
 class CommandRow(NamedTuple):
     """A command to a node; unanswered while `status` is None."""
 

@@ -51,6 +51,11 @@ _STEP_1 = (
     """CREATE TABLE conflict (
         node INTEGER NOT NULL, seq INTEGER NOT NULL, received_ms INTEGER NOT NULL, body BLOB NOT NULL,
         PRIMARY KEY (node, seq, body)) WITHOUT ROWID""",
+    # Frames that were not taken, by node as they claim: `unknown_node` (no key here) or `auth` (the key does not open
+    # them). Bounded; written now and then.
+    """CREATE TABLE refusal (
+        node INTEGER NOT NULL, reason TEXT NOT NULL, frames INTEGER NOT NULL, first_ms INTEGER NOT NULL,
+        last_ms INTEGER NOT NULL, link TEXT NOT NULL, PRIMARY KEY (node, reason)) WITHOUT ROWID""",
     # Commands to nodes, by the protocol's number. Answered when `status` is not null.
     """CREATE TABLE command (
         id INTEGER PRIMARY KEY AUTOINCREMENT, node INTEGER NOT NULL, name INTEGER NOT NULL,
@@ -58,7 +63,19 @@ _STEP_1 = (
         answered_ms INTEGER)""",
 )
 
-STEPS = (_STEP_1,)
+_STEP_2 = (
+    # Blocks an uplink is about to hand over, written before the first byte of them is sent: after a crash the same
+    # block goes again under the same number. `stage` is the sink's own, 0 new. `parked`: its records are in `parked`.
+    """CREATE TABLE outbox (
+        uplink TEXT NOT NULL, number INTEGER NOT NULL, stage INTEGER NOT NULL, node INTEGER NOT NULL,
+        form TEXT NOT NULL, parked INTEGER NOT NULL, plan TEXT NOT NULL, PRIMARY KEY (uplink, number)) WITHOUT ROWID""",
+    # How far an uplink has made blocks of the log, the next block's number, and how it is doing, for people.
+    """CREATE TABLE uplink (
+        uplink TEXT PRIMARY KEY, planned_id INTEGER NOT NULL, next_number INTEGER NOT NULL,
+        state TEXT NOT NULL, detail TEXT NOT NULL, since_ms INTEGER NOT NULL) WITHOUT ROWID""",
+)
+
+STEPS = (_STEP_1, _STEP_2)
 VERSION = len(STEPS)
 
 

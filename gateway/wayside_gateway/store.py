@@ -16,7 +16,7 @@ from typing import ParamSpec, TypeVar
 from wayside_gateway import commit
 from wayside_gateway.database import connect, told
 from wayside_gateway.ranges import RangeSet
-from wayside_gateway.rows import Anchor, Batch, CommandRow, Lost, NodeRow, Outcome, Parked, Row
+from wayside_gateway.rows import Anchor, Batch, CommandRow, Lost, NodeRow, Outcome, Parked, Refusal, Row
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -217,6 +217,21 @@ class Store:
             (node, waiting),
         )
         return [CommandRow._make(row) for row in rows]
+
+    def refusals(self) -> list[Refusal]:
+        """Frames that were not taken, by node and reason."""
+        rows = self.read("SELECT node, reason, frames, first_ms, last_ms, link FROM refusal ORDER BY node, reason")
+        return [Refusal._make(row) for row in rows]
+
+    def save_refusals(self, refusals: Iterable[Refusal], limit: int) -> None:
+        """Set these rows, and keep only the `limit` latest of all."""
+        with self.writing() as db:
+            db.executemany("INSERT OR REPLACE INTO refusal VALUES (?, ?, ?, ?, ?, ?)", refusals)
+            db.execute(
+                "DELETE FROM refusal WHERE (node, reason) NOT IN"
+                " (SELECT node, reason FROM refusal ORDER BY last_ms DESC LIMIT ?)",
+                (limit,),
+            )
 
     def add_command(self, node: int, name: int, argument: int, now_ms: int) -> int:
         """Queue a command for a node; return its id, which is never given twice."""

@@ -1,0 +1,285 @@
+"""Ingest: bytes of any link -> frames -> opened messages -> one commit for many -> acks of what is on disk.
+
+What peers send can do no more here than raise a counter: bad input never raises past `feed`, never stops a
+link, and holds no memory beyond the limits below.
+"""
+
+import asyncio
+
+from wayside_gateway import log
+from wayside_gateway.clock import GatewayClock
+from wayside_gateway.errors import StoreError
+from wayside_gateway.keys import NodeKey
+from wayside_gateway.links.base import Link
+from wayside_gateway.metrics import Metrics
+from wayside_gateway.peer import Peer
+from wayside_gateway.ranges import ranges_of
+from wayside_gateway.refusals import Refusals
+from wayside_gateway.rows import UNREADABLE, AnswerRow, Batch, DefinitionRow, Lost, Outcome
+from wayside_gateway.session import NodeSession, anchor
+from wayside_gateway.store import Store
+from wayside_protocol import VERSION, event, record
+from wayside_protocol.cobs import Deframer
+from wayside_protocol.errors import ProtocolError
+from wayside_protocol.frame import DOWNLINK, RECORD, Frame, parse
+from wayside_protocol.limits import U32_MAX
+from wayside_protocol.session import Command, Hello, decode_uplink
+
+BATCH_RECORDS = 512
+"""So many records start a commit at once; beyond about this many, a larger group saves nothing."""
+PENDING_RECORDS = 4096
+"""With so many records waiting for the disk no link is read any further: what backs up stays with the nodes."""
+_SAMPLES_HEAD = b"\x86\x00"
+"""An array of six whose first element is 0. Whether the rest of it is right is for its readers to find."""
+STALE_MS = 5_000
+"""A hello that may have waited longer than this in our own buffers dates nothing."""
+
+
+class Ingest:
+    """Feeds from any number of links, one `run` that commits. Everything but the commit is in the event loop."""
+
+    def __init__(
+        self,
+        store: Store,
+        keys: dict[int, NodeKey],
+        gateway: int,
+        clock: GatewayClock,
+        metrics: Metrics | None = None,
+        commit_interval_ms: int = 20,
+    ) -> None:
+        self.metrics = metrics if metrics is not None else Metrics()
+        self.peers: dict[int, Peer] = {}
+        self.refusals = Refusals(store.refusals())
+        self._store = store
+        self._gateway = gateway
+        self._clock = clock
+        self._interval_s = commit_interval_ms / 1000
+        self._log = log.get("ingest")
+        self._batch = Batch()
+        self._touched: list[Peer] = []
+        self._due = asyncio.Event()
+        self._room = asyncio.Event()
+        self._room.set()
+        self._timer: asyncio.TimerHandle | None = None
+        self.set_keys(keys)
+
+    def set_keys(self, keys: dict[int, NodeKey]) -> None:
+        """These nodes are known from now on; one whose key is new starts over with it."""
+        for node in [node for node, peer in self.peers.items() if node not in keys or keys[node].key != peer.key]:
+            del self.peers[node]
+        for node, entry in keys.items():
+            if node not in self.peers:
+                session = NodeSession(node, self._store.node(node), self._clock.wall_ms())
+                self.peers[node] = Peer(node, entry.key, session)
+
+    # -- from links --------------------------------------------------------------------------------------
+
+    async def serve(self, link: Link) -> None:
+        """Take what this link gives until it ends. Raises what ends it: LinkError."""
+        deframer = Deframer()
+        try:
+            async for data in link:
+                self.feed(link, deframer.feed(data))
+                if not self._room.is_set():
+                    self.metrics.count("backpressure")
+                    await self._room.wait()
+        finally:
+            self.metrics.count("noise_bytes", deframer.noise_bytes)
+            self.metrics.count("oversize", deframer.oversize)
+            for peer in self.peers.values():
+                if peer.link is link:
+                    peer.link = None
+
+    def feed(self, link: Link, frames: list[bytes]) -> None:
+        """Take frames that a link brought. Raises nothing that they can cause."""
+        if not frames:
+            return
+        unix_ms = self._clock.unix_ms() or 0
+        peers = self.peers
+        records = self._batch.records
+        for raw in frames:
+            try:
+                frame = parse(raw)
+                peer = peers.get(frame.node)
+                if peer is None:
+                    self._unknown(frame, link)
+                    continue
+                if frame.kind == RECORD:
+                    body = peer.open(frame)
+                    kind = record.SAMPLES if body[:2] == _SAMPLES_HEAD else self._look_into(frame, body)
+                    if not peer.touched:
+                        self._touch(peer)
+                    peer.seqs.append(frame.b)
+                    peer.link = link
+                    records.append((frame.node, frame.b, kind, unix_ms, body))
+                elif frame.kind != DOWNLINK:
+                    self._session(peer, frame, link)
+                else:
+                    self.metrics.count("frames_refused", label="downlink")
+            except ProtocolError as error:
+                self._refused(raw, error, link)
+        self.metrics.count("frames", len(frames))
+        self._schedule()
+
+    def _unknown(self, frame: Frame, link: Link) -> None:
+        self.metrics.count("frames_refused", label="unknown_node")
+        self.refusals.note(frame.node, "unknown_node", self._clock.wall_ms(), link.name)
+
+    def _refused(self, raw: bytes, error: ProtocolError, link: Link) -> None:
+        self.metrics.count("frames_refused", label=error.reason)
+        if error.reason == "auth":
+            self.refusals.note(parse(raw).node, "auth", self._clock.wall_ms(), link.name)
+
+    def _touch(self, peer: Peer) -> None:
+        """The first of this peer's frames since the last commit."""
+        peer.touched = True
+        self._touched.append(peer)
+        peer.heard_ms = self._clock.monotonic_ms()
+        row = peer.session.wants_reserve()
+        if row is not None:
+            self._batch.nodes[peer.node] = row
+
+    def _look_into(self, frame: Frame, body: bytes) -> int:
+        """Note what the gateway itself needs of a record; return its kind, UNREADABLE if it is no message."""
+        try:
+            value = record.decode(body)
+        except ProtocolError as error:
+            self.metrics.count("records_unreadable", label=error.reason)
+            return UNREADABLE
+        if isinstance(value, record.Channels):
+            self._batch.definitions.append(DefinitionRow(frame.node, value.set_id, frame.b, body))
+        elif isinstance(value, record.Event) and value.code == event.LOST:
+            self._loss(frame.node, value.detail)
+        return body[1]
+
+    def _loss(self, node: int, detail: tuple[int | str, ...]) -> None:
+        match detail:
+            case (int(first), int(last), int(why)) if 0 <= first <= last <= U32_MAX:
+                reason = event.LOSSES.get(why, "unknown")
+                self._batch.lost.append(Lost(node, "", first, last, reason, self._clock.unix_ms() or 0))
+            case _:
+                self.metrics.count("records_unreadable", label="loss_form")
+
+    # -- sessions ----------------------------------------------------------------------------------------
+
+    def _session(self, peer: Peer, frame: Frame, link: Link) -> None:
+        message = decode_uplink(peer.open(frame))
+        refusal = peer.session.refusal(frame)
+        if refusal:
+            self.metrics.count("frames_refused", label=refusal)
+            return
+        if not isinstance(message, Hello):
+            row = peer.session.answer(frame, message.id)
+            if row is not None:
+                answer = AnswerRow(message.id, message.status, message.result, self._clock.wall_ms())
+                self._batch.answers.append(answer)
+                self._batch.nodes[peer.node] = row
+            return
+        if message.version != VERSION:
+            self.metrics.count("frames_refused", label="version")
+            return
+        self._hello(peer, frame, message, link)
+
+    def _hello(self, peer: Peer, frame: Frame, hello: Hello, link: Link) -> None:
+        unix_ms = self._clock.unix_ms()
+        late_ms = max(self._clock.monotonic_ms() - link.arrived_ms, self._clock.pulse_age_ms() - 1000, 0)
+        self._batch.nodes[peer.node] = peer.session.hello(frame, hello, self._clock.wall_ms(), link.name)
+        if unix_ms is not None and late_ms < STALE_MS:
+            self._batch.anchors.append(anchor(peer.node, frame, hello, unix_ms, late_ms))
+        peer.hello_n = frame.b
+        peer.link = link
+        if not peer.touched:
+            self._touch(peer)
+
+    def command_due(self) -> None:
+        """Send the commands that are due, to nodes that were greeted."""
+        now_ms = self._clock.monotonic_ms()
+        for peer in self.peers.values():
+            row = peer.session.due(now_ms) if peer.link is not None else None
+            if row is not None and peer.link is not None:
+                line = peer.command(self._gateway, Command(row.id, row.name, row.argument))
+                self._send(peer.link, line, "command")
+
+    def offer_commands(self) -> None:
+        """Look for commands that wait in the store, which other programs may have put there."""
+        waiting = {row.node: row for row in reversed(self._store.commands(waiting=True))}
+        for node, peer in self.peers.items():
+            if node in waiting:
+                peer.session.offer(waiting[node])
+            else:
+                peer.session.withdraw()
+
+    # -- to disk and back --------------------------------------------------------------------------------
+
+    def _schedule(self) -> None:
+        pending = len(self._batch.records)
+        if pending >= BATCH_RECORDS:
+            self._due.set()
+            if pending >= PENDING_RECORDS:
+                self._room.clear()
+        elif self._timer is None and self._batch:
+            self._timer = asyncio.get_running_loop().call_later(self._interval_s, self._due.set)
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Commit and ack until `stop`, and then what is left. Raises StoreError: nothing of that was acked."""
+        stopped = asyncio.ensure_future(stop.wait())
+        stopped.add_done_callback(lambda _: self._due.set())
+        try:
+            while not stop.is_set():
+                await self._due.wait()
+                await self.flush()
+        finally:
+            stopped.cancel()
+
+    async def flush(self) -> None:
+        """Commit what waits, then answer it."""
+        self._due.clear()
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        batch, work = self._batch, [(peer, peer.link, peer.seqs, peer.hello_n) for peer in self._touched]
+        for peer in self._touched:
+            peer.seqs, peer.hello_n, peer.touched = [], None, False
+        self._batch, self._touched = Batch(), []
+        self._room.set()
+        if not batch:
+            return
+        try:
+            outcome = await self._store.commit_async(batch)
+        except StoreError as error:
+            self.metrics.count("commits_failed", label=error.reason)
+            raise
+        for node, row in batch.nodes.items():
+            if node in self.peers:
+                self.peers[node].session.committed(row)
+        self._told(outcome)
+        for peer, link, seqs, hello_n in work:
+            if link is not None:
+                if outcome.refused:
+                    seqs = [seq for seq in seqs if (peer.node, seq) not in outcome.refused]
+                self._answer(peer, link, seqs, hello_n)
+
+    def _told(self, outcome: Outcome) -> None:
+        self.metrics.count("commits")
+        self.metrics.count("records_stored", outcome.stored)
+        self.metrics.count("records_repeated", outcome.duplicates)
+        if outcome.conflicts:
+            self.metrics.count("records_conflicting", len(outcome.conflicts))
+            for node in sorted({node for node, _ in outcome.conflicts}):
+                seqs = ranges_of(seq for owner, seq in outcome.conflicts if owner == node)
+                self._log.error("two different records under one number: a key is used twice", node=node, seqs=seqs[:8])
+
+    def _answer(self, peer: Peer, link: Link, seqs: list[int], hello_n: int | None) -> None:
+        if hello_n is not None:
+            held = self._store.held(peer.node)
+            line = peer.welcome(self._gateway, hello_n, self._clock.unix_ms(), held)
+            self._send(link, line, "welcome")
+        if seqs:
+            self._send(link, peer.acks(self._gateway, seqs), "ack")
+
+    def _send(self, link: Link, line: bytes, what: str) -> None:
+        """What is not sent now is asked for again: acks by the repeated record, welcomes by the next hello."""
+        if not line or not link.write(line):
+            self.metrics.count("downlinks_dropped", label=what)
+        else:
+            self.metrics.count("downlinks", label=what)

@@ -1,0 +1,1 @@
+"""Links: whatever carries bytes between nodes and the gateway."""
