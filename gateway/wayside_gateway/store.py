@@ -37,7 +37,9 @@ class Store:
         self.path = path
         self.read_only = read_only
         self.anchors_version = 0
-        """Grows with every commit that brings anchors: what was computed from them before may be renewed."""
+        """Grows with every commit that brings anchors or boots: what was computed from them may be renewed."""
+        self.clock_versions: dict[int, int] = {}
+        """The same for each node, since this store was opened."""
         self._lock = threading.RLock()
         self._reading = threading.Lock()
         self._writer = connect(path, read_only)
@@ -99,7 +101,9 @@ class Store:
                 self._undo()
                 raise
             self._next_id += len(batch.records)  # at least what was used: an id never comes twice
-            if batch.anchors:
+            for node in batch.nodes:
+                self.clock_versions[node] = self.clock_versions.get(node, 0) + 1
+            if batch.nodes or batch.anchors:
                 self.anchors_version += 1
             return outcome
 
