@@ -91,6 +91,16 @@ class MqttSettings(_Table):
     """First part of every topic."""
     keepalive_s: Annotated[int, Field(ge=5, le=3600)] = 60
     """Seconds after which a silent connection is checked."""
+    client_id: Annotated[str, Field(min_length=1, max_length=128)] | None = None
+    """Name of this client at the broker; made of the deployment and the gateway's number if not given."""
+    qos: Literal[1, 2] = 2
+    """2: each block arrives once, also across a crash; 1: at least once. Falls back to 1 where the broker has no 2."""
+    batch_bytes: Annotated[int, Field(ge=1024, le=16 << 20)] = 128 << 10
+    """Bytes of one publish at most, when many records wait."""
+    units: Literal["secondary", "primary"] = "secondary"
+    """SenML units: hPa and ug/m3 (RFC 8798), or Pa and kg/m3 for readers that know RFC 8428 alone."""
+    names: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9\-:./_]*$")] = "wayside:"
+    """Beginning of every SenML name; one that is yours alone makes the names unique in the world."""
 
     @model_validator(mode="after")
     def _password(self) -> Self:

@@ -1,0 +1,75 @@
+"""A row of the log becomes an item that is ready to go (record, time, definition, columns), or the reason to wait."""
+
+from collections.abc import Sequence
+from typing import NamedTuple, Protocol
+
+from wayside_gateway.reading import Definitions, find_in, read_columns, read_record
+from wayside_gateway.rows import Row
+from wayside_gateway.store import Store
+from wayside_gateway.uplinks.sink import SYNCED, SYNCED_BOUND_S, Item, Time
+from wayside_protocol.errors import ProtocolError
+from wayside_protocol.record import Channels, Samples
+
+TIME, CHANNELS, REFUSED, TOO_LARGE, UNDECODABLE = "time", "channels", "refused", "too_large", "undecodable"
+"""Why a record is parked. UNDECODABLE is followed by a colon and the protocol's own reason."""
+
+
+class Times(Protocol):
+    """When a node's (boot, uptime) was: what the uplinks need of `timeline`."""
+
+    def when(self, node: int, at: tuple[int, int]) -> Time | None:
+        """The time of this moment, of quality `unknown` if it will never be known; None while it may still be."""
+
+
+class Aside(NamedTuple):
+    """A row that cannot go out now. `at` is the moment whose time is missing, else None."""
+
+    id: int
+    node: int
+    reason: str
+    at: tuple[int, int] | None = None
+
+
+class Intake:
+    """Rows to items. `learned` holds the nodes whose channels records came by since it was last cleared."""
+
+    def __init__(self, store: Store, times: Times) -> None:
+        self._definitions = Definitions(find_in(store))
+        self._times = times
+        self.learned: set[int] = set()
+
+    def take(self, rows: Sequence[Row], settled: dict[int, Time] | None = None) -> tuple[list[Item], list[Aside]]:
+        """What can go out, in order, and what has to wait. `settled`: times that were given before, by id."""
+        items: list[Item] = []
+        aside: list[Aside] = []
+        for row in rows:
+            try:
+                found = self._item(row, settled)
+            except ProtocolError as error:
+                found = Aside(row.id, row.node, f"{UNDECODABLE}:{error.reason}")
+            if isinstance(found, Item):
+                items.append(found)
+            else:
+                aside.append(found)
+        return items, aside
+
+    def _item(self, row: Row, settled: dict[int, Time] | None) -> Item | Aside:
+        number, node, seq, _, _, body = row
+        record = read_record(body)
+        if isinstance(record, Channels):
+            self._definitions.forget(node)
+            self.learned.add(node)
+            return Item(number, node, seq, record, None, None, [])
+        t = record.t
+        if isinstance(t, int):
+            time: Time | None = Time(t, SYNCED, SYNCED_BOUND_S)
+        else:
+            time = (settled or {}).get(number) or self._times.when(node, t)
+            if time is None:
+                return Aside(number, node, TIME, t)
+        if not isinstance(record, Samples):
+            return Item(number, node, seq, record, time, None, [])
+        definition = self._definitions.find(node, record.set_id, seq)
+        if definition is None:
+            return Aside(number, node, CHANNELS)
+        return Item(number, node, seq, record, time, definition, read_columns(record, definition))
