@@ -9,8 +9,8 @@ Bits go most significant first. A column is
                a gauge's zigzag deltas or of a count's values: q zeros, a one, `parameter` bits;
                16 zeros are an escape, and 30 bits follow
 
-and the last byte is filled with zeros. The encoder's parameter is the cheapest one, found by walking
-from the mean; `encode` allocates nothing once its scratch exists.
+and the last byte is filled with zeros. The encoder's parameter is the cheapest one, escapes left out of
+account, found by walking from the mean; `encode` allocates nothing once its scratch exists.
 """
 
 from array import array
@@ -253,7 +253,7 @@ def _put_column(number: int, rows: "Sequence[int]", c: int, width: int, n: int) 
 
 def _check_values(rows: "Sequence[int]", at: int, width: int, n: int) -> None:
     for _ in range(n):
-        if rows[at] != MISSING and not -VALUE_LIMIT <= rows[at] < VALUE_LIMIT:
+        if rows[at] != MISSING and not -VALUE_LIMIT < rows[at] < VALUE_LIMIT:
             raise UsageError("value_limit")
         at += width
 
@@ -279,6 +279,8 @@ def encode(out: bytearray, start: int, quantities: "Sequence[int]", rows: "Seque
             _bits.put(0, 8 - _bits.fill)
     except IndexError:
         raise UsageError("buffer_full") from None
+    except OverflowError:  # a delta that _codes cannot hold
+        raise UsageError("value_limit") from None
     return _bits.pos
 
 
@@ -336,7 +338,7 @@ def _take_values(bits: _BitReader, number: int, k: int, present: int) -> "list[i
                 value += ~(code >> 1) if code & 1 else code >> 1
             values.append(value)
     for value in values:
-        if not -VALUE_LIMIT <= value < VALUE_LIMIT:
+        if not -VALUE_LIMIT < value < VALUE_LIMIT:
             raise ColumnsError("columns_value")
     return values
 
