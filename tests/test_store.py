@@ -6,9 +6,11 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
+
 from wayside_gateway.errors import StoreError
 from wayside_gateway.ranges import RangeSet, ranges_of
 from wayside_gateway.retention import Limits, retain, used_bytes
@@ -180,7 +182,7 @@ def test_a_boot_keeps_its_first_and_last_anchor_and_about_one_an_hour(store: Sto
     assert minutes[0] == 0
     assert minutes[-1] == 590
     assert 9 <= len(minutes) <= 12
-    assert all(b - a <= 80 for a, b in zip(minutes, minutes[1:], strict=False))
+    assert all(b - a <= 80 for a, b in pairwise(minutes))
 
 
 # -- uplinks ---------------------------------------------------------------------------------------------

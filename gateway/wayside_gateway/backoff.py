@@ -14,7 +14,7 @@ class Backoff:
     """`next()` gives the seconds to wait: uniform between half and all of a delay that doubles up to the cap."""
 
     def __init__(self, first_s: float = FIRST_S, cap_s: float = CAP_S, rng: random.Random | None = None) -> None:
-        self._first_s = first_s
+        self.first_s = first_s
         self._cap_s = cap_s
         self._delay_s = first_s
         self._rng = rng if rng is not None else random.Random()
@@ -26,4 +26,4 @@ class Backoff:
 
     def reset(self) -> None:
         """After a success."""
-        self._delay_s = self._first_s
+        self._delay_s = self.first_s

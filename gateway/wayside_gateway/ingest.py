@@ -61,6 +61,7 @@ class Ingest:
         self._room = asyncio.Event()
         self._room.set()
         self._timer: asyncio.TimerHandle | None = None
+        self._believed = clock.believed()
         self.set_keys(keys)
 
     def set_keys(self, keys: dict[int, NodeKey]) -> None:
@@ -184,21 +185,39 @@ class Ingest:
         unix_ms = self._clock.unix_ms()
         late_ms = max(self._clock.monotonic_ms() - link.arrived_ms, self._clock.pulse_age_ms() - 1000, 0)
         self._batch.nodes[peer.node] = peer.session.hello(frame, hello, self._clock.wall_ms(), link.name)
-        if unix_ms is not None and late_ms < STALE_MS:
+        peer.undated = None
+        if late_ms < STALE_MS and unix_ms is not None:
             self._batch.anchors.append(anchor(peer.node, frame, hello, unix_ms, late_ms))
+        elif late_ms < STALE_MS:
+            peer.undated = (frame, hello, self._clock.monotonic_ms(), late_ms)
         peer.hello_n = frame.b
         peer.link = link
         if not peer.touched:
             self._touch(peer)
 
-    def command_due(self) -> None:
-        """Send the commands that are due, to nodes that were greeted."""
+    def pulse(self) -> None:
+        """About once a second: send commands that are due, and date what waited for a believed clock."""
         now_ms = self._clock.monotonic_ms()
         for peer in self.peers.values():
             row = peer.session.due(now_ms) if peer.link is not None else None
             if row is not None and peer.link is not None:
                 line = peer.command(self._gateway, Command(row.id, row.name, row.argument))
                 self._send(peer.link, line, "command")
+        believed = self._clock.believed()
+        if believed and not self._believed:
+            self._date_hellos(now_ms)
+        self._believed = believed
+
+    def _date_hellos(self, now_ms: int) -> None:
+        """The clock is believed from now on: the last hellos, whose age is known, become anchors."""
+        wall_ms = self._clock.wall_ms()
+        for peer in self.peers.values():
+            if peer.undated is not None:
+                frame, hello, at_ms, late_ms = peer.undated
+                if frame.a == peer.session.boot:
+                    self._batch.anchors.append(anchor(peer.node, frame, hello, wall_ms - (now_ms - at_ms), late_ms))
+                peer.undated = None
+        self._schedule()
 
     def offer_commands(self) -> None:
         """Look for commands that wait in the store, which other programs may have put there."""

@@ -5,9 +5,9 @@ from wayside_gateway.ranges import Range, RangeSet, ranges_of
 from wayside_gateway.session import NodeSession
 from wayside_protocol.cbor import Writer
 from wayside_protocol.cobs import encode
-from wayside_protocol.frame import Opener, Sealer
+from wayside_protocol.frame import Frame, Opener, Sealer
 from wayside_protocol.limits import FRAME_MAX, HELD_MAX, RANGES_MAX, WINDOW_MAX
-from wayside_protocol.session import Command, Welcome, encode_ack, encode_command, encode_welcome
+from wayside_protocol.session import Command, Hello, Welcome, encode_ack, encode_command, encode_welcome
 
 
 class Peer:
@@ -26,6 +26,7 @@ class Peer:
         "seqs",
         "session",
         "touched",
+        "undated",
     )
 
     def __init__(self, node: int, key: bytes, session: NodeSession) -> None:
@@ -38,6 +39,8 @@ class Peer:
         self.hello_n: int | None = None
         self.link: Link | None = None
         self.touched = False
+        self.undated: tuple[Frame, Hello, int, int] | None = None
+        """The last hello, and when it came (monotonic ms, and how late), while our own clock was not believed."""
         self.heard_ms = 0
         """Monotonic ms at which it was last heard, 0: not since the start."""
         self._plain = bytearray(FRAME_MAX)

@@ -1,0 +1,132 @@
+"""The keeper: what has to be looked after now and then while the gateway runs."""
+
+import asyncio
+import json
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from wayside_gateway import log
+from wayside_gateway.atomic import write_private
+from wayside_gateway.clock import GatewayClock
+from wayside_gateway.errors import KeyFileError
+from wayside_gateway.ingest import Ingest
+from wayside_gateway.keys import KeyFile
+from wayside_gateway.metrics import Metrics
+from wayside_gateway.refusals import REFUSALS_MAX
+from wayside_gateway.retention import Limits, retain
+from wayside_gateway.store import Store
+
+PULSE_S = 1.0
+"""The clock's pulse and due commands."""
+LOOK_PULSES = 2
+"""How often to look for new keys and commands, in pulses."""
+REFUSALS_PULSES = 30
+RETAIN_PULSES = 60
+STATUS_PULSES = 60
+"""The status is written at least so often, and within a few pulses of a change: it lies on an SD card."""
+STATUS_SOON_PULSES = 5
+
+Described = Callable[[], dict[str, object]]
+
+
+class Keeper:
+    """One loop with a pulse a second."""
+
+    def __init__(
+        self,
+        store: Store,
+        ingest: Ingest,
+        keys: KeyFile,
+        clock: GatewayClock,
+        metrics: Metrics,
+        limits: Limits,
+        status_path: Path,
+        describe: Described,
+    ) -> None:
+        self._store = store
+        self._ingest = ingest
+        self._keys = keys
+        self._keys_stamp = keys.stamp()
+        self._clock = clock
+        self._metrics = metrics
+        self._limits = limits
+        self._status_path = status_path
+        self._describe = describe
+        self._told: dict[str, object] = {}
+        self._told_pulse = -STATUS_PULSES
+        self._log = log.get("keeper")
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Until `stop`."""
+        pulse = 0
+        while not stop.is_set():
+            await self._once(pulse)
+            pulse += 1
+            try:
+                async with asyncio.timeout(PULSE_S):
+                    await stop.wait()
+            except TimeoutError:
+                continue
+
+    async def _once(self, pulse: int) -> None:
+        jump_ms = self._clock.pulse()
+        if jump_ms:
+            self._metrics.count("clock_steps")
+            self._log.warning("this machine's clock was set", by_s=round(jump_ms / 1000, 1))
+        self._ingest.pulse()
+        if pulse % LOOK_PULSES == 0:
+            self._look_for_keys()
+            self._ingest.offer_commands()
+        if pulse % REFUSALS_PULSES == REFUSALS_PULSES - 1:
+            await self.save_refusals()
+        if pulse % RETAIN_PULSES == 0:
+            await self._retain()
+        self._tell(pulse)
+
+    def _look_for_keys(self) -> None:
+        stamp = self._keys.stamp()
+        if stamp == self._keys_stamp:
+            return
+        self._keys_stamp = stamp
+        try:
+            nodes = self._keys.load()
+        except KeyFileError as error:
+            self._log.error("the keys stay as they were", why=str(error))
+            return
+        self._ingest.set_keys(nodes)
+        self._log.info("keys read", nodes=len(nodes))
+
+    async def save_refusals(self) -> None:
+        """Put what was not taken on disk, where `wayside nodes` and `wayside gaps` find it."""
+        rows = self._ingest.refusals.take()
+        if rows:
+            await self._store.run(self._store.save_refusals, rows, REFUSALS_MAX)
+
+    async def _retain(self) -> None:
+        believed = self._clock.believed()
+        removed = await self._store.run(retain, self._store, self._limits, self._clock.wall_ms(), believed)
+        if removed.delivered:
+            self._metrics.count("records_retired", removed.delivered)
+        if removed.lost:
+            self._metrics.count("records_lost", removed.lost, label="disk_limit")
+            self._log.error("the store is full: records that were not sent are gone", records=removed.lost)
+
+    def _tell(self, pulse: int) -> None:
+        age = pulse - self._told_pulse
+        if age < STATUS_SOON_PULSES:
+            return
+        what = self._describe()
+        if what == self._told and age < STATUS_PULSES:
+            return
+        self._told, self._told_pulse = what, pulse
+        self.write_status(what)
+
+    def write_status(self, what: dict[str, object]) -> None:
+        """Write the status file for other processes. It is a view: nothing depends on it."""
+        status = {"pid": os.getpid(), "at_ms": int(time.time() * 1000), **what, "metrics": self._metrics.snapshot()}
+        try:
+            write_private(self._status_path, json.dumps(status, indent=1).encode(), sync=False)
+        except OSError as error:
+            self._log.warning("the status file cannot be written", why=error.strerror)
