@@ -7,7 +7,7 @@ what is an error: a property test holds both to the same answer on any input.
 """
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import lru_cache
 from itertools import accumulate
 
@@ -165,9 +165,12 @@ def _decode(data: bytes, plan: Layout, n: int) -> list[Column]:
     return out
 
 
-def decode(data: bytes, quantities: Sequence[int], n: int) -> list[Column]:
-    """The columns, one list of n values a channel, None where missing. Raises ColumnsError."""
-    plan = layout(tuple(quantities))
+def decode(data: bytes, quantities: tuple[int, ...], n: int, plan: Layout | None = None) -> list[Column]:
+    """The columns, one list of n values a channel, None where missing. Raises ColumnsError.
+
+    `plan` is the quantities' `layout`, where the caller has it at hand.
+    """
+    plan = plan or layout(quantities)
     if plan is not None and 0 < n <= SAMPLES_MAX:
         try:
             return _decode(data, plan, n)

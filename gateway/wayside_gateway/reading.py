@@ -8,7 +8,7 @@ import re
 from bisect import bisect_left
 from collections.abc import Callable, Sequence
 
-from wayside_gateway.fastcolumns import Column, decode
+from wayside_gateway.fastcolumns import Column, decode, layout
 from wayside_gateway.store import Store
 from wayside_protocol.errors import ProtocolError
 from wayside_protocol.limits import INTERVAL_MAX_S, SAMPLES_MAX
@@ -27,12 +27,13 @@ Record = Samples | Event | Health | Channels | Log
 class Definition:
     """What the columns of a set are. One object a content: a quick key of what is built from it."""
 
-    __slots__ = ("channels", "quantities")
+    __slots__ = ("channels", "layout", "quantities")
 
     def __init__(self, channels: tuple[tuple[int, int], ...]) -> None:
         self.channels = channels
         """(quantity number, place) of each column."""
         self.quantities = tuple(number for number, _ in channels)
+        self.layout = layout(self.quantities)
 
     def quantity(self, column: int) -> Quantity:
         """What a column measures. Only where the columns decoded: then all quantities are known ones."""
@@ -159,7 +160,7 @@ def read_columns(samples: Samples, definition: Definition) -> list[Column]:
 
     Raises ColumnsError; its reason is `quantity_unknown` where a newer version of Wayside would know more.
     """
-    return decode(samples.columns, definition.quantities, samples.n)
+    return decode(samples.columns, definition.quantities, samples.n, definition.layout)
 
 
 def shown(value: int, quantity: Quantity) -> str:

@@ -22,6 +22,7 @@ from wayside_gateway.uplinks.intake import REFUSED, TOO_LARGE, UNDECODABLE, Asid
 from wayside_gateway.uplinks.outbox import Entry, Outbox
 from wayside_gateway.uplinks.sink import NEW, Block, Item, Part, Refused, Sink, TooLarge, Unavailable
 from wayside_gateway.uplinks.waiting import Waiting
+from wayside_protocol.errors import ProtocolError
 
 CHUNK_ROWS = 512
 """Records read at once: about 10 ms of work, the longest that an uplink keeps the event loop."""
@@ -164,9 +165,9 @@ class Uplink:
     async def _restore(self, entry: Entry) -> None:
         """Make a block anew, with the times it had. Records that are gone by now are left out."""
         items, asides = self._intake.take(self._store.rows(entry.ids), entry.times)
-        parts = self._sink.render(items, whole=True)
-        if asides or len(parts) != 1:
-            await self._outbox.replace(entry.number, self._enter(parts, entry.parked), self._park(asides))
+        parts, spoiled = self._render(items, whole=True)
+        if asides or spoiled or len(parts) != 1:
+            await self._outbox.replace(entry.number, self._enter(parts, entry.parked), self._park(asides + spoiled))
         else:
             self._blocks[entry.number] = Block(entry.number, entry.stage, True, parts[0])
 
@@ -318,20 +319,23 @@ class Uplink:
             self._start(self._blocks[entry.number])
         return True
 
-    def _render(self, items: list[Item]) -> tuple[list[Part], list[Aside]]:
-        """Parts, and what the sink's own code failed on: one record must not stop the others."""
+    def _render(self, items: Sequence[Item], whole: bool = False) -> tuple[list[Part], list[Aside]]:
+        """Parts, and what cannot be decoded, or what the sink's code failed on: one record must not stop the others."""
         try:
-            return self._sink.render(items), []
+            return self._sink.render(items, whole), []
         except Exception:  # noqa: BLE001 a fault of ours in one record: it is named, kept and counted below
-            parts: list[Part] = []
-            spoiled = []
+            good, spoiled = [], []
             for item in items:
                 try:
-                    parts += self._sink.render([item])
+                    self._sink.render([item])
+                except ProtocolError as error:
+                    spoiled.append(Aside(item.id, item.node, f"{UNDECODABLE}:{error.reason}"))
                 except Exception as error:  # noqa: BLE001 see above
                     self._log.error("record cannot be rendered", node=item.node, seq=item.seq, error=repr(error))
                     spoiled.append(Aside(item.id, item.node, f"{UNDECODABLE}:render"))
-            return parts, spoiled
+                else:
+                    good.append(item)
+            return self._sink.render(good, whole), spoiled
 
 
 def _within(rows: list[Row]) -> list[Row]:

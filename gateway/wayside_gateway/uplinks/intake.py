@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import NamedTuple, Protocol
 
-from wayside_gateway.reading import Definitions, find_in, read_columns, read_record
+from wayside_gateway.reading import Definitions, find_in, read_record
 from wayside_gateway.rows import Row
 from wayside_gateway.store import Store
 from wayside_gateway.uplinks.sink import SYNCED, SYNCED_BOUND_S, Item, Time
@@ -59,7 +59,7 @@ class Intake:
         if isinstance(record, Channels):
             self._definitions.forget(node)
             self.learned.add(node)
-            return Item(number, node, seq, record, None, None, [])
+            return Item(number, node, seq, record, None, None)
         t = record.t
         if isinstance(t, int):
             time: Time | None = Time(t, SYNCED, SYNCED_BOUND_S)
@@ -68,8 +68,8 @@ class Intake:
             if time is None:
                 return Aside(number, node, TIME, t)
         if not isinstance(record, Samples):
-            return Item(number, node, seq, record, time, None, [])
+            return Item(number, node, seq, record, time, None)
         definition = self._definitions.find(node, record.set_id, seq)
         if definition is None:
             return Aside(number, node, CHANNELS)
-        return Item(number, node, seq, record, time, definition, read_columns(record, definition))
+        return Item(number, node, seq, record, time, definition)

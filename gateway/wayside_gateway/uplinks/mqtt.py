@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from functools import partial
 
 from wayside_gateway import log
+from wayside_gateway.reading import read_columns
 from wayside_gateway.settings import MqttSettings, Tls
 from wayside_gateway.uplinks import mqtt_packets as packets
 from wayside_gateway.uplinks.mqtt_connection import Connection, VersionRefused, open_connection
@@ -90,9 +91,10 @@ class MqttSink:
 
     def _text(self, item: Item) -> tuple[str, str, int | None]:
         """The form of an item, its text and the SenML version that it needs."""
-        _, node, seq, record, time, definition, columns = item
+        _, node, seq, record, time, definition = item
         if not isinstance(record, Samples) or time is None or definition is None:
             return notice_form(item), notice(item), None
+        columns = read_columns(record, definition)
         version = self._writer.version(definition)
         if time.unix_s is None and not isinstance(record.t, int):
             text = self._writer.untimed(node, seq, definition, record.interval_s, columns, record.t)

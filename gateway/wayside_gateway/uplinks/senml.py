@@ -81,7 +81,9 @@ def number(value: int, exponent: int) -> str:
 
 def seconds(value: float) -> str:
     """Seconds to the millisecond as a JSON number."""
-    return str(value) if isinstance(value, int) else f"{value:.3f}".rstrip("0").rstrip(".")
+    if value.__class__ is int:
+        return str(value)
+    return "2" if value == 2.0 else f"{value:.3f}".rstrip("0").rstrip(".")
 
 
 def valid_name(name: str) -> bool:
@@ -129,13 +131,17 @@ class Writer:
         self.prefix = prefix
         self.secondary = secondary
         self._texts: dict[int, _Texts] = {}
+        self._versions: dict[Definition, int | None] = {}
         self._channels: dict[tuple[int, Definition], list[_Channel]] = {}
         self._templates: dict[tuple[int, Definition, int, int, str], _Template] = {}
 
     def version(self, definition: Definition) -> int | None:
         """The SenML version that these columns need, None for the default one."""
-        needs = self.secondary and any(definition.quantity(c).unit in PRIMARY for c in range(len(definition.channels)))
-        return VERSION_SECONDARY if needs else None
+        if definition not in self._versions:
+            units = [definition.quantity(c).unit for c in range(len(definition.channels))]
+            needs = self.secondary and any(unit in PRIMARY for unit in units)
+            self._versions[definition] = VERSION_SECONDARY if needs else None
+        return self._versions[definition]
 
     def samples(
         self,
@@ -207,6 +213,7 @@ class Writer:
         if len(self._templates) >= TEMPLATES_CACHED:
             self._templates.clear()
             self._channels.clear()
+            self._versions.clear()
         template = _Template(self._of(node, definition), interval_s, n, quality)
         self._templates[node, definition, interval_s, n, quality] = template
         return template

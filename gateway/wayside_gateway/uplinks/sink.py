@@ -4,12 +4,12 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import NamedTuple, Protocol
 
 from wayside_gateway.errors import GatewayError
-from wayside_gateway.fastcolumns import Column
 from wayside_gateway.reading import Definition, Record
-
-SYNCED, RECONSTRUCTED, UNKNOWN = "synced", "reconstructed", "unknown"
-SYNCED_BOUND_S = 2.0
-"""A node gives Unix seconds only while its own error is within this (SPEC: time)."""
+from wayside_gateway.timeline import RECONSTRUCTED as RECONSTRUCTED
+from wayside_gateway.timeline import SYNCED as SYNCED
+from wayside_gateway.timeline import SYNCED_BOUND_S as SYNCED_BOUND_S
+from wayside_gateway.timeline import UNKNOWN as UNKNOWN
+from wayside_gateway.timeline import Time as Time
 
 NEW = 0
 """Stage of a block that the other side may or may not have seen. Greater ones are the sink's own."""
@@ -30,16 +30,12 @@ class TooLarge(GatewayError):
     """This block is larger than the sink takes: the loop makes smaller ones of it."""
 
 
-class Time(NamedTuple):
-    """When a record's first reading was taken: Unix seconds or None, the quality of that, and its bound in seconds."""
-
-    unix_s: float | None
-    quality: str
-    bound_s: float
-
-
 class Item(NamedTuple):
-    """A record that is ready to go. `columns` and `definition` only for samples; `time` None only for channels."""
+    """A record that is ready to go. `definition` only for samples; `time` None only for channels.
+
+    Columns stay coded until they are rendered: decoded ones, kept for a whole chunk, cost the collector more time than
+    decoding takes.
+    """
 
     id: int
     node: int
@@ -47,7 +43,6 @@ class Item(NamedTuple):
     record: Record
     time: Time | None
     definition: Definition | None
-    columns: list[Column]
 
 
 class Part(NamedTuple):
@@ -83,6 +78,7 @@ class Sink(Protocol):
         """Payloads of these items, in order; the same items give the same bytes.
 
         Each is within what the sink takes, except with `whole`: then the items were one part before, and are again.
+        Raises ProtocolError for a record that cannot be decoded.
         """
 
     async def connect(self, resume: bool) -> bool:
