@@ -143,7 +143,7 @@ class Timeline:
         received_ms: when it came, 0 if the gateway did not believe its own clock then.
         """
         if isinstance(t, int):
-            return self._plain(node, t, seq, received_ms)
+            return self.plain(node, t, seq, received_ms)
         return self.when(node, t)
 
     def when(self, node: int, at: tuple[int, int]) -> Time | None:
@@ -175,7 +175,7 @@ class Timeline:
 
     # -- plain Unix seconds ------------------------------------------------------------------------------
 
-    def _plain(self, node: int, t: int, seq: int, received_ms: int) -> Time:
+    def plain(self, node: int, t: int, seq: int, received_ms: int) -> Time:
         """A node's own Unix seconds: taken if nothing speaks against them, else mapped by what its clock showed."""
         history = self._history(node)
         at = bisect_left(history.newests, seq)  # the first hello that this record was on flash for
