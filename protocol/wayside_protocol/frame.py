@@ -80,9 +80,11 @@ class Sealer:
         return self._seal(out, DOWNLINK, node, gateway, counter, boot, plain, n)
 
     def _seal(self, out: bytearray, kind: int, node: int, a: int, b: int, boot: int, plain: bytearray, n: int) -> int:
-        if n > PLAIN_MAX:
+        if n > PLAIN_MAX or n < 1:
             raise UsageError("plain_length")
         if node > U32_MAX or a > U32_MAX or b > U32_MAX or boot > U32_MAX:
+            raise UsageError("number_range")
+        if node < 0 or a < 0 or b < 0 or (kind == DOWNLINK and boot < 0):
             raise UsageError("number_range")
         pos = write_head(out, 0, ARRAY, 4 if kind == RECORD else 5)
         pos = write_head(out, pos, UINT, kind)
