@@ -6,7 +6,8 @@ from typing import NamedTuple, Protocol
 from wayside_gateway.reading import Definitions, find_in, read_record
 from wayside_gateway.rows import Row
 from wayside_gateway.store import Store
-from wayside_gateway.uplinks.sink import SYNCED, SYNCED_BOUND_S, Item, Time
+from wayside_gateway.timeline import SYNCED, SYNCED_BOUND_S, Time
+from wayside_gateway.uplinks.sink import Item
 from wayside_protocol.errors import ProtocolError
 from wayside_protocol.record import Channels, Samples
 
@@ -15,7 +16,10 @@ TIME, CHANNELS, REFUSED, TOO_LARGE, UNDECODABLE = "time", "channels", "refused",
 
 
 class Times(Protocol):
-    """When a node's (boot, uptime) was: what the uplinks need of `timeline`."""
+    """When records were taken: what the uplinks need of `timeline`."""
+
+    def plain(self, node: int, t: int, seq: int, received_ms: int) -> Time:
+        """The time of a record that its node stamped itself: `synced` if nothing speaks against that."""
 
     def when(self, node: int, at: tuple[int, int]) -> Time | None:
         """The time of this moment, of quality `unknown` if it will never be known; None while it may still be."""
@@ -54,7 +58,7 @@ class Intake:
         return items, aside
 
     def _item(self, row: Row, settled: dict[int, Time] | None) -> Item | Aside:
-        number, node, seq, _, _, body = row
+        number, node, seq, _, received_ms, body = row
         record = read_record(body)
         if isinstance(record, Channels):
             self._definitions.forget(node)
@@ -62,7 +66,11 @@ class Intake:
             return Item(number, node, seq, record, None, None)
         t = record.t
         if isinstance(t, int):
-            time: Time | None = Time(t, SYNCED, SYNCED_BOUND_S)
+            time: Time | None = (
+                self._times.plain(node, t, seq, received_ms)
+                if settled is None
+                else settled.get(number, Time(t, SYNCED, SYNCED_BOUND_S))
+            )
         else:
             time = (settled or {}).get(number) or self._times.when(node, t)
             if time is None:

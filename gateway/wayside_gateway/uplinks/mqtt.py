@@ -96,10 +96,10 @@ class MqttSink:
             return notice_form(item), notice(item), None
         columns = read_columns(record, definition)
         version = self._writer.version(definition)
-        if time.unix_s is None and not isinstance(record.t, int):
+        if time.unix_s is None:
             text = self._writer.untimed(node, seq, definition, record.interval_s, columns, record.t)
             return ("untimed", text, version) if text else ("missing", notice(item), None)
-        if time.unix_s is None or time.unix_s < TIME_MIN_S:
+        if time.unix_s < TIME_MIN_S:
             raise ValueError("a time that SenML cannot say")
         text = self._writer.samples(
             node, seq, definition, record.interval_s, columns, time.unix_s, time.quality, time.bound_s

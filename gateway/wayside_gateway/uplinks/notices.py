@@ -1,7 +1,7 @@
 """What is no measurement, as JSON objects: events, health, log lines, definitions, and records without any reading.
 
 All have `id` (node:seq, as `bid` in SenML), and all but definitions have `time` (Unix seconds, null if unknown, then
-with `boot` and `uptime_s`), `quality` and `bound_s`.
+with `boot` and `uptime_s`, or `clock_s` of a clock that was wrong), `quality` and `bound_s`.
 """
 
 import json
@@ -34,7 +34,9 @@ def notice(item: Item) -> str:
     value: dict[str, object] = {"id": f"{item.node}:{item.seq}", "node": item.node}
     if not isinstance(record, Channels) and item.time is not None:
         value["time"] = item.time.unix_s
-        if not isinstance(record.t, int) and item.time.unix_s is None:
+        if item.time.unix_s is None and isinstance(record.t, int):
+            value["clock_s"] = record.t
+        elif item.time.unix_s is None and not isinstance(record.t, int):
             value["boot"], value["uptime_s"] = record.t
         value["quality"], value["bound_s"] = item.time.quality, item.time.bound_s
     if isinstance(record, Event):

@@ -16,7 +16,8 @@ from wayside_gateway.errors import StoreError
 from wayside_gateway.ranges import ranges_of
 from wayside_gateway.rows import Parked
 from wayside_gateway.store import Store
-from wayside_gateway.uplinks.sink import NEW, Item, Time
+from wayside_gateway.timeline import Time
+from wayside_gateway.uplinks.sink import NEW, Item
 
 LAZY_S = 0.2
 """How long a confirmed block may wait to be struck out together with others, if it has a stage: after a crash the sink

@@ -8,7 +8,8 @@ Each column of a record is one run of SenML records, whose first states all base
 `bid` (node:seq), `btq` (quality of the time) and `btb` (its bound in seconds) are base fields of our own; receivers
 that do not know them ignore them (RFC 8428 §4.4). Name, `bid` and time identify a reading for ever. A missing reading
 has no record. Where no time is known there is no `bt` and no `t`, which §4.5.3 would have readers take for "now":
-`boot_` and `uptime_` end in an underscore, so whoever does not know them must refuse the pack (§4.4).
+`boot_` and `uptime_`, or `clock_` for what a wrong clock showed, end in an underscore, so whoever does not know them
+must refuse the pack (§4.4).
 
 Units are RFC 8428's and RFC 8798's. A pack with one of RFC 8798's secondary units says so by version 26 (RFC 9100 §4);
 with `secondary=False` such values are written in the primary unit instead, exactly, and the version stays 10.
@@ -173,18 +174,16 @@ class Writer:
         definition: Definition,
         interval_s: int,
         columns: Sequence[Column],
-        at: tuple[int, int],
+        at: int | tuple[int, int],
     ) -> str:
-        """The same for a record whose time is not known, taken at (boot, uptime in seconds)."""
-        boot, uptime_s = at
+        """The same for a record of unknown time: `at` is its (boot, uptime), or what its wrong clock showed."""
+        label, start_s = ('"clock_":', at) if isinstance(at, int) else (f'"boot_":{at[0]},"uptime_":', at[1])
         out = []
         for channel, column in zip(self._of(node, definition), columns, strict=True):
             base = f'"bn":"{channel.name}","bu":"{channel.unit}","bid":"{node}:{seq}","btq":"unknown",'
             for i, value in enumerate(column):
                 if value is not None:
-                    out.append(
-                        f'{{{base}"boot_":{boot},"uptime_":{uptime_s + i * interval_s},"v":{channel.texts[value]}}}'
-                    )
+                    out.append(f'{{{base}{label}{start_s + i * interval_s},"v":{channel.texts[value]}}}')
                     base = ""
         return ",".join(out)
 

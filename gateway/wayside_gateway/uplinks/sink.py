@@ -5,11 +5,7 @@ from typing import NamedTuple, Protocol
 
 from wayside_gateway.errors import GatewayError
 from wayside_gateway.reading import Definition, Record
-from wayside_gateway.timeline import RECONSTRUCTED as RECONSTRUCTED
-from wayside_gateway.timeline import SYNCED as SYNCED
-from wayside_gateway.timeline import SYNCED_BOUND_S as SYNCED_BOUND_S
-from wayside_gateway.timeline import UNKNOWN as UNKNOWN
-from wayside_gateway.timeline import Time as Time
+from wayside_gateway.timeline import Time
 
 NEW = 0
 """Stage of a block that the other side may or may not have seen. Greater ones are the sink's own."""
