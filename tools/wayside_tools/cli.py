@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from wayside_protocol.errors import WaysideError
-from wayside_tools.commands import bench, decode
+from wayside_tools.commands import bench, decode, gateway
 from wayside_tools.errors import Failure, Misuse
 
 DONE, FAILED, MISUSED = 0, 1, 2
@@ -48,6 +48,7 @@ def _options(
     pass
 
 
+app.add_typer(gateway.app, name="gateway", rich_help_panel=OPERATOR)
 app.command("decode", rich_help_panel=DEVELOPER)(decode.decode)
 app.add_typer(bench.app, name="bench", rich_help_panel=DEVELOPER)
 
