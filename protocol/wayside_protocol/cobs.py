@@ -90,6 +90,8 @@ class Deframer:
                 frame = decode(chunk) if len(chunk) > FRAME_MIN else None
                 if frame is None:
                     self.noise_bytes += len(chunk)
+                elif len(frame) > FRAME_MAX:  # a line with zeros in it is hardly longer than its frame
+                    self.oversize += 1
                 else:
                     out.append(frame)
         tail = chunks[-1]
