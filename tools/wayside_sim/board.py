@@ -10,18 +10,21 @@ Two ways to run it:
 import select
 import threading
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future
 from os import pipe, read, set_blocking, write
 from pathlib import Path
 from typing import TypeVar
 
 from wayside_sim import build, image
+from wayside_sim.beams import Beams, Walker
+from wayside_sim.chips.bme280 import BME280, Environment
 from wayside_sim.clock import BoardClock
 from wayside_sim.flash import Flash
 from wayside_sim.host import Host
 from wayside_sim.i2c import Chip, I2CBus
 from wayside_sim.profile import BoardProfile
+from wayside_sim.provision import node_files
 from wayside_sim.pty_port import PtyPort
 from wayside_sim.truth import Truth
 from wayside_sim.uart import Uart
@@ -30,6 +33,12 @@ from wayside_sim.world import World
 
 T = TypeVar("T")
 
+
+def _indoors(world_us: int) -> tuple[float, float, float]:
+    """The air where nobody said how it is: °C, %RH, hPa."""
+    return 21.5, 45.0, 1013.25
+
+
 PTY_LOOK_S = 0.05
 """How often a port that nobody has open is looked at; no byte is lost meanwhile."""
 JOIN_S = 10.0
@@ -37,8 +46,9 @@ JOIN_S = 10.0
 
 class SimulatedBoard:
     """One board. `files` are put on its flash before the first boot, by their path there; `firmware` are the sources
-    to compile and flash, by their name on the board (default: the project's firmware). An image found in `workdir` is
-    used as it is."""
+    to compile and flash, by their name on the board (default: the project's firmware). With `node` and `key` it is
+    provisioned as that node, with `settings` that differ from the defaults. An image found in `workdir` is used as it
+    is."""
 
     def __init__(
         self,
@@ -49,6 +59,11 @@ class SimulatedBoard:
         profile: BoardProfile | None = None,
         firmware: Mapping[str, Path] | None = None,
         files: Mapping[str, bytes] | None = None,
+        node: int | None = None,
+        key: bytes | None = None,
+        settings: Mapping[str, int] | None = None,
+        environment: Environment = _indoors,
+        walkers: Iterable[Walker] = (),
         world: World | None = None,
         speed: float = 1.0,
         drift: float = 0.0,
@@ -65,7 +80,10 @@ class SimulatedBoard:
         path = workdir / "flash.img"
         sources = dict(build.firmware_sources() if firmware is None else firmware)
         if not path.exists():
-            image.make(path, self.profile, _content(sources) | dict(files or {}))
+            content = _content(sources) | dict(files or {})
+            if node is not None:
+                content |= node_files(node, key or bytes(16), settings)
+            image.make(path, self.profile, content)
         self.flash = Flash(
             path, blocks=self.profile.blocks, block_size=self.profile.block_size, timing=self.profile.timing
         )
@@ -75,9 +93,14 @@ class SimulatedBoard:
         self.host = Host(self.world, self.profile, self.flash, self.clock, runtime, extra)
         self.host.on_uart = self._connect  # type: ignore[method-assign]
         self.host.on_noise = self._noise
+        self.host.on_power = self._power_chips
         self.log = self.host.log
         self.tty = workdir / "tty"
         self.pty: PtyPort | None = None if self.world.virtual else PtyPort(self.tty)
+        self.bme280 = BME280(lambda: self.world.now_us, environment, truth=self.truth, board_us=self._board_us)
+        self.attach(self.bme280, address=p.bme280_address, bus=p.i2c)
+        self.beams = Beams(self.world, self.host.pins, self.truth, p.beam_pins, p.beam_blocked)
+        self.beams.walk_all(walkers)
         self._link: Uart | None = None
         self._thread: threading.Thread | None = None
         self._stopping = False
@@ -91,6 +114,12 @@ class SimulatedBoard:
     def attach(self, chip: Chip, *, address: int, bus: int = 0) -> None:
         """Put a chip on an I2C bus."""
         self.host.buses.setdefault(bus, I2CBus()).chips[address] = chip
+
+    def _power_chips(self) -> None:
+        self.bme280.power_on()
+
+    def _board_us(self, world_us: int) -> tuple[int, int]:
+        return self.clock.ticks_us(world_us), self.host.boots
 
     # Power and reset
 
@@ -164,8 +193,7 @@ class SimulatedBoard:
         self.do(lambda: self._link.feed(data) if self._link is not None else None)
 
     def _connect(self, port: int, uart: Uart) -> None:
-        wanted = self.profile.link_uart
-        if port == wanted or (wanted is None and self._link in (None, uart)):
+        if port == self.profile.link:
             self._link = uart
             uart.sink = self._sent
 

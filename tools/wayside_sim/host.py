@@ -28,6 +28,11 @@ Answer = tuple[int, bytes]
 HANG_S = 20.0
 """Host seconds after which a board process that neither asks nor waits is taken to hang (virtual time only)."""
 IRQ_QUEUE_MAX = 256
+CTRL_C = 3
+USB_BYTES_PER_S = 1_000_000
+"""Full speed USB's bulk transfers carry 1.2 MB/s at best."""
+USB_BUFFER = 512
+"""Bytes of MicroPython's stdin buffer, and of TinyUSB's transmit FIFO on RP2040."""
 EPOCHS = {1970: 0, 2000: 946_684_800}
 _NOTHING: Answer = (0, b"")
 
@@ -46,6 +51,7 @@ class Host:
         self.cause = Cause.PWRON
         self.requests = 0
         self.on_noise: Callable[[bytes], None] | None = None
+        self.on_power: Callable[[], None] | None = None
         self.pins = Pins(profile.pins, self._edge)
         self.buses: dict[int, I2CBus] = {}
         self.uarts: dict[int, Uart] = {}
@@ -67,6 +73,8 @@ class Host:
         if self.state == "off":
             self.state = "on"
             self.cause = cause
+            if self.on_power is not None:
+                self.on_power()
             self._boot = self.world.after(self.profile.boot_ms * 1000, self._start)
 
     def power_off(self) -> None:
@@ -94,6 +102,7 @@ class Host:
             p.cpu_hz,
         ]
         config += [self.flash.path.absolute(), p.blocks, p.block_size, t.read_us, t.read_ns_per_byte, p.program_size]
+        self._open_usb()
         self.process = BoardProcess(self.runtime, [str(c) for c in config], p.heap, self.extra)
         self.log.add("info", f"boot {self.boots}: {self.cause.name}, {self.runtime}")
 
@@ -267,6 +276,7 @@ class Host:
             Op.UART_READ: lambda r: self._bytes(self.uarts[r.a].read(r.b)),
             Op.UART_ANY: lambda r: (self.uarts[r.a].waiting, b""),
             Op.UART_DRAINED: lambda r: (self.uarts[r.a].drain_us(), b""),
+            Op.KBD_INTR: self._op_kbd_intr,
             Op.FLASH_PROGRAM: lambda r: self._spend(self.flash.program(r.a, r.b, r.data)),
             Op.FLASH_ERASE: lambda r: self._spend(self.flash.erase(r.a)),
         }
@@ -374,6 +384,19 @@ class Host:
 
     def on_uart(self, port: int, uart: Uart) -> None:
         """A port was opened; `SimulatedBoard` connects its other end."""
+
+    def _open_usb(self) -> None:
+        usb = self.uarts.get(wire.USB_PORT)
+        if usb is None:
+            usb = self.uarts[wire.USB_PORT] = Uart(self.world, self.wake, holds=True)
+            usb.on_break = lambda: self._interrupt(wire.BREAK)
+        usb.break_char = CTRL_C
+        usb.open(USB_BYTES_PER_S, 1, USB_BUFFER, USB_BUFFER)
+        self.on_uart(wire.USB_PORT, usb)
+
+    def _op_kbd_intr(self, r: Request) -> Answer:
+        self.uarts[wire.USB_PORT].break_char = r.a
+        return _NOTHING
 
     def _op_uart_write(self, r: Request) -> Answer:
         self._print()

@@ -1,7 +1,8 @@
-"""A UART: two buffers and a wire that takes its time.
+"""A serial port: two buffers and a wire that takes its time.
 
 What the board writes arrives at the other end when it has been on the wire, so a power cut stops a frame midway. What
-the other end sends is in the receive buffer when its last bit is; what does not fit is lost, and counted.
+the other end sends is in the receive buffer when its last bit is; what does not fit is lost, and counted. A USB port
+has the same two buffers, but what does not fit waits on the other side (`holds`).
 """
 
 from collections.abc import Callable
@@ -13,11 +14,17 @@ CHUNK = 32
 
 
 class Uart:
-    """`sink` gets what the board sent; `on_ready` is called when there is something to read or room to write."""
+    """`sink` gets what the board sent; `on_ready` is called when there is something to read or room to write.
 
-    def __init__(self, world: World, on_ready: Callable[[], None]) -> None:
+    `break_char` is the byte that calls `on_break` instead of being received, -1 for none.
+    """
+
+    def __init__(self, world: World, on_ready: Callable[[], None], *, holds: bool = False) -> None:
         self._world = world
         self._on_ready = on_ready
+        self._holds = holds
+        self.break_char = -1
+        self.on_break: Callable[[], None] | None = None
         self.sink: Callable[[bytes], None] | None = None
         self.lost_in = 0
         self._rx_free_us = 0
@@ -29,6 +36,7 @@ class Uart:
         self._byte_us = 0.0
         self._tx = bytearray()
         self._rx = bytearray()
+        self._held = bytearray()
         self._tx_size = 0
         self._rx_size = 0
         self._tx_from_us = 0.0
@@ -72,6 +80,9 @@ class Uart:
     def read(self, size: int) -> bytes:
         data = bytes(self._rx[:size])
         del self._rx[:size]
+        if self._held:
+            held, self._held = bytes(self._held), bytearray()
+            self._arrive(held)
         return data
 
     def drain_us(self) -> int:
@@ -91,8 +102,14 @@ class Uart:
             self._world.at(self._rx_free_us, lambda part=part: self._arrive(part))  # type: ignore[misc]
 
     def _arrive(self, data: bytes) -> None:
-        room = self._rx_size - len(self._rx) if self.is_open else 0
-        self.lost_in += max(0, len(data) - room)
+        if self.break_char >= 0 and self.break_char in data and self.on_break is not None:
+            data = data.replace(bytes([self.break_char]), b"")
+            self.on_break()
+        room = max(0, self._rx_size - len(self._rx)) if self.is_open else 0
+        if self._holds and self.is_open:
+            self._held += data[room:]
+        else:
+            self.lost_in += max(0, len(data) - room)
         self._rx += data[:room]
         if self._rx:
             self._on_ready()

@@ -19,6 +19,10 @@ RATE_BITS = 20
 """CLOCK tells mono_us, ticks_us and the clock's rate times 2**20."""
 TIMERS = 0x100
 """Interrupt sources from here on are timers; below are pins."""
+BREAK = 0x200
+"""Interrupt source of the byte that interrupts the program (Ctrl-C)."""
+USB_PORT = 7
+"""Port number of the USB serial port; below are the UARTs."""
 
 
 class Op(IntEnum):
@@ -47,6 +51,7 @@ class Op(IntEnum):
     UART_READ = 26
     UART_ANY = 27
     UART_DRAINED = 28
+    KBD_INTR = 29
     FLASH_PROGRAM = 32
     FLASH_ERASE = 33
 

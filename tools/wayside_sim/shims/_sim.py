@@ -156,7 +156,8 @@ def _run(source, t_us, levels):
         entry._fire(source >> 16)
     except Exception as e:
         sys.print_exception(e)
-    event_us = -1
+    finally:
+        event_us = -1
 
 
 def hello():

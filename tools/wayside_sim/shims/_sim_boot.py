@@ -8,26 +8,30 @@ import vfs
 
 import _sim
 
-_own_path = sys.path[:]
 import machine
 import select
 import time
 
+import _sim_micropython
+import _sim_sys
 import _sim_tasks
 from _sim_flash import Flash
 
 sys.modules["_asyncio"] = _sim_tasks
+sys.modules["micropython"] = _sim_micropython
+sys.modules["sys"] = _sim_sys
 
 
 def _start():
     _sim.hello()
     flash = Flash()
     prog = int(_sim.config[11])
+    # mtime would come from the host's clock, and no two runs would be the same.
     try:
-        fs = vfs.VfsLfs2(flash, progsize=prog, readsize=prog, lookahead=32)
+        fs = vfs.VfsLfs2(flash, progsize=prog, readsize=prog, lookahead=32, mtime=False)
     except OSError:
         vfs.VfsLfs2.mkfs(flash, progsize=prog, readsize=prog, lookahead=32)
-        fs = vfs.VfsLfs2(flash, progsize=prog, readsize=prog, lookahead=32)
+        fs = vfs.VfsLfs2(flash, progsize=prog, readsize=prog, lookahead=32, mtime=False)
     vfs.umount("/")
     vfs.mount(fs, "/")
     sys.path[:] = ["", ".frozen", "/lib"]

@@ -1,0 +1,322 @@
+"""The simulated board as firmware sees it: small programs of our own, in virtual time."""
+
+import calendar
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from wayside_sim.board import SimulatedBoard
+from wayside_sim.process import micropython_folder
+from wayside_sim.profile import BoardProfile
+from wayside_sim.wire import Cause
+from wayside_sim.world import World
+
+Make = Callable[..., SimulatedBoard]
+
+needs_micropython = pytest.mark.skipif(micropython_folder() is None, reason="no MicroPython wheel for this machine")
+
+
+@pytest.fixture(params=["micropython"])
+def make(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Make]:
+    """Boards that run one main.py."""
+    boards: list[SimulatedBoard] = []
+
+    def build(program: str, **options: object) -> SimulatedBoard:
+        main = tmp_path / f"main{len(boards)}.py"
+        main.write_text(program)
+        board = SimulatedBoard(
+            workdir=tmp_path / f"board{len(boards)}",
+            firmware={"main.py": main},
+            runtime=request.param,
+            world=World(virtual=True, start_unix=1_700_000_000),
+            **options,  # type: ignore[arg-type]
+        )
+        boards.append(board)
+        board.start()
+        return board
+
+    yield build
+    for board in boards:
+        board.close()
+
+
+def test_a_pin_interrupts_at_the_time_of_its_edge(make: Make) -> None:
+    board = make(
+        """
+import machine, time
+pin = machine.Pin(7, machine.Pin.IN, machine.Pin.PULL_UP)
+pin.irq(lambda p: print(time.ticks_us(), p.value(), p.irq and p.flags()))
+time.sleep_ms(1000)
+print("end", time.ticks_ms())
+"""
+    )
+    for at_us, level in ((400_000, 0), (400_123, 1), (800_000, 0)):
+        board.world.at(at_us, lambda level=level: board.host.pins.drive(7, level))  # type: ignore[misc]
+    board.run(2)
+    assert board.log.output.split("\n")[:4] == ["100000 0 2", "100123 1 1", "500000 0 2", "end 1000"]
+
+
+def test_i2c_reads_a_chip_and_reports_a_missing_one(make: Make) -> None:
+    board = make(
+        """
+import machine
+i2c = machine.I2C(0, freq=100000)
+print(i2c.scan(), i2c.readfrom_mem(0x76, 0xD0, 1))
+try:
+    i2c.readfrom_mem(0x50, 0, 1)
+except OSError as e:
+    print(e.errno)
+"""
+    )
+    board.run(1)
+    assert board.log.output.split("\n")[:2] == ["[118] b'`'", "19"]
+
+
+def test_a_starved_watchdog_resets_the_board(make: Make) -> None:
+    board = make(
+        """
+import machine, time
+print("cause", machine.reset_cause(), time.ticks_ms())
+if machine.reset_cause() != machine.WDT_RESET:
+    w = machine.WDT(timeout=1000)
+    for i in range(3):
+        time.sleep_ms(900)
+        w.feed()
+    time.sleep_ms(1100)
+    print("never")
+"""
+    )
+    board.run(10)
+    assert "never" not in board.log.output
+    assert "cause 1 0" in board.log.output
+    assert "cause 3 0" in board.log.output
+    assert board.boots == 2
+
+
+def test_a_watchdog_ends_a_loop_that_never_waits(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("wayside_sim.host.HANG_S", 0.3)
+    board = make(
+        """
+import machine
+if machine.reset_cause() == machine.WDT_RESET:
+    print("bitten")
+else:
+    w = machine.WDT(timeout=1000)
+    while True:
+        pass
+"""
+    )
+    board.run(5)
+    assert "bitten" in board.log.output
+
+
+def test_a_file_survives_power_cuts_and_a_reset_says_its_cause(make: Make) -> None:
+    board = make(
+        """
+import machine, os, time
+try:
+    n = int(open("/n").read())
+except OSError:
+    n = 0
+print("boot", n, machine.reset_cause())
+with open("/n", "w") as f:
+    f.write(str(n + 1))
+if n == 1:
+    machine.reset()
+if n == 2:
+    machine.soft_reset()
+if n == 3:
+    machine.deepsleep(5000)
+time.sleep(1000)
+"""
+    )
+    board.run(1)
+    board.kill()
+    assert board.state == "off"
+    board.power_on()
+    board.run(10)
+    lines = [line for line in board.log.output.split("\n") if line.startswith("boot")]
+    assert lines == ["boot 0 1", "boot 1 1", "boot 2 2", "boot 3 5", "boot 4 4"]
+    assert board.flash.faults == []
+
+
+def test_asyncio_tasks_sleep_wait_and_are_cancelled_in_virtual_time(make: Make) -> None:
+    board = make(
+        """
+import asyncio, time
+async def sleeper(ms):
+    await asyncio.sleep_ms(ms)
+    print("slept", time.ticks_ms() // 10 * 10)
+    return ms
+async def main():
+    tasks = [asyncio.create_task(sleeper(ms)) for ms in (300, 100, 200)]
+    print(await asyncio.gather(*tasks))
+    try:
+        await asyncio.wait_for(sleeper(5000), 0.5)
+    except asyncio.TimeoutError:
+        print("timeout", time.ticks_ms() // 10 * 10)
+    t = asyncio.create_task(sleeper(10))
+    await asyncio.sleep_ms(0)
+    t.cancel()
+    try:
+        await t
+    except asyncio.CancelledError:
+        print("cancelled")
+    event = asyncio.Event()
+    asyncio.create_task(setter(event))
+    await event.wait()
+    print("set")
+async def setter(event):
+    await asyncio.sleep(1)
+    event.set()
+asyncio.run(main())
+"""
+    )
+    board.run(5)
+    assert board.log.output.split("\n")[:8] == [
+        "slept 100", "slept 200", "slept 300", "[300, 100, 200]", "timeout 800", "cancelled", "set",
+        "MicroPython on a simulated board",
+    ]  # fmt: skip
+
+
+def test_ticks_wrap_as_on_a_board_and_asyncio_sleeps_across(make: Make) -> None:
+    board = make(
+        """
+import asyncio, time
+PERIOD = 1 << 30
+async def main():
+    for _ in range(4):
+        await asyncio.sleep_ms((PERIOD - 100) // 4)
+    before = time.ticks_ms()
+    await asyncio.sleep_ms(300)
+    after = time.ticks_ms()
+    print(before > after, 300 <= time.ticks_diff(after, before) <= 305)
+asyncio.run(main())
+"""
+    )
+    board.run((1 << 30) / 1000 + 10)
+    assert board.log.output.split("\n")[0] == "True True"
+
+
+def test_the_usb_port_carries_bytes_both_ways_and_prints_are_noise(make: Make) -> None:
+    board = make(
+        """
+import sys, select, micropython
+micropython.kbd_intr(-1)
+p = select.poll()
+p.register(sys.stdin, select.POLLIN)
+print("up")
+while True:
+    if p.poll(1000):
+        sys.stdout.buffer.write(sys.stdin.buffer.read(3))
+"""
+    )
+    sent = bytearray()
+    board.uart_sink = sent.extend
+    board.run(1)
+    board.feed(b"\x00\x03\xff")
+    board.run(1)
+    board.feed(b"abcdef")
+    board.run(1)
+    assert bytes(sent) == b"up\n\x00\x03\xffabcdef"
+
+
+def test_ctrl_c_interrupts_a_program_that_did_not_turn_it_off(make: Make) -> None:
+    board = make("import time\nprint('on')\ntime.sleep(100)\nprint('never')\n")
+    board.run(1)
+    board.feed(b"\x03")
+    board.run(200)
+    assert "KeyboardInterrupt" in board.log.output
+    assert "never" not in board.log.output
+
+
+def test_a_uart_takes_its_time_and_loses_what_does_not_fit(make: Make) -> None:
+    board = make(
+        """
+import machine, time, asyncio
+u = machine.UART(1, 9600, rxbuf=64, txbuf=128)
+print(u.write(bytes(200)), u.write(b"x"), u.any())
+u.flush()
+print(time.ticks_ms())
+time.sleep(1)
+print(u.any(), len(u.read()), u.read(5))
+async def main():
+    s = asyncio.StreamReader(u)
+    print(await s.readexactly(4), time.ticks_ms() // 10 * 10)
+asyncio.run(main())
+""",
+        profile=BoardProfile(link=1),
+    )
+    got: list[tuple[int, int]] = []
+    board.uart_sink = lambda data: got.append((board.world.now_us, len(data)))
+    board.world.at(500_000, lambda: board.feed(bytes(100)))
+    board.world.at(2_000_000, lambda: board.feed(b"ping"))
+    board.run(3)
+    lines = board.log.output.split("\n")
+    assert lines[0] == "128 None 0"
+    assert 133 <= int(lines[1]) <= 150  # 128 bytes of 10 bits at 9600, and what print() put on the same wire
+    assert lines[2:4] == ["64 64 None", "b'ping' 1700"]
+    assert board.host.uarts[1].lost_in == 36
+
+
+def test_the_rtc_starts_at_2000_and_can_be_set_and_lost(make: Make) -> None:
+    board = make(
+        """
+import time, machine
+print(time.gmtime()[:6], time.time())
+machine.RTC().datetime((2026, 11, 22, 6, 10, 20, 30, 0))
+print(time.gmtime()[:6], machine.RTC().datetime())
+time.sleep(5)
+print(time.time())
+time.sleep(1000)
+"""
+    )
+    board.run(7)
+    board.reset(Cause.HARD)
+    board.run(1)
+    board.kill()
+    board.power_on()
+    board.run(1)
+    lines = board.log.output.split("\n")
+    assert lines[0] == "(2000, 1, 1, 0, 0, 0) 0"
+    assert lines[1] == "(2026, 11, 22, 10, 20, 30) (2026, 11, 22, 6, 10, 20, 30, 0)"
+    assert int(lines[2]) == calendar.timegm((2026, 11, 22, 10, 20, 35)) - calendar.timegm((2000, 1, 1, 0, 0, 0))
+    assert lines[3].startswith("(2026, 11, 22, 10, 20, 3")
+    assert lines[5] == "(2000, 1, 1, 0, 0, 0) 0"
+
+
+@pytest.mark.parametrize("drift", [0.1, -0.1, 0.0])
+def test_the_clock_drifts(make: Make, drift: float) -> None:
+    board = make("import time\ntime.sleep(1000)\nprint('done')\n", drift=drift)
+    board.run_until(lambda: "done" in board.log.output, 2000)
+    assert board.world.now_us / 1e6 - 0.3 == pytest.approx(1000 / (1 + drift), abs=0.01)
+
+
+def test_a_timer_calls_back(make: Make) -> None:
+    board = make(
+        """
+import machine, time
+t = machine.Timer(0, period=250, callback=lambda t: print(time.ticks_ms() // 5 * 5))
+time.sleep(1)
+t.deinit()
+"""
+    )
+    board.run(3)
+    assert board.log.output.split("\n")[:4] == ["250", "500", "750", "1000"]
+
+
+def test_the_same_program_runs_the_same_twice(make: Make) -> None:
+    program = """
+import time
+f = open("/log", "wb")
+for i in range(50):
+    f.write(bytes(100))
+    f.flush()
+    print(time.ticks_us())
+"""
+    first, second = make(program), make(program)
+    first.run(30)
+    second.run(30)
+    assert first.log.output == second.log.output
+    assert first.flash.path.read_bytes() == second.flash.path.read_bytes()

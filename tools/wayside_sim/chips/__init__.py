@@ -1,0 +1,1 @@
+"""Chips, modelled at the level of their registers."""
