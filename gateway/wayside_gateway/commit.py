@@ -122,14 +122,17 @@ def _compare(db: sqlite3.Connection, again: list[NewRecord], outcome: Outcome) -
 
 
 def _write_anchor(db: sqlite3.Connection, anchor: Anchor) -> None:
-    """Add the anchor; the one before it goes if it stands too close to the one before that."""
-    where = (anchor.node, anchor.boot, anchor.uptime_ms)
-    last_two = db.execute(
-        "SELECT uptime_ms FROM anchor WHERE node = ? AND boot = ? AND uptime_ms < ? ORDER BY uptime_ms DESC LIMIT 2",
-        where,
+    """Add the anchor; the one before it goes if it stands close to the one before that and tells nothing more."""
+    rows = db.execute(
+        "SELECT node, boot, uptime_ms, utc_ms, bound_ms, clock_ms, clock_bound_ms, newest FROM anchor"
+        " WHERE node = ? AND boot = ? AND uptime_ms < ? ORDER BY uptime_ms DESC LIMIT 2",
+        (anchor.node, anchor.boot, anchor.uptime_ms),
     ).fetchall()
-    if len(last_two) == 2 and last_two[0][0] - last_two[1][0] < ANCHOR_SPACING_MS:
-        db.execute("DELETE FROM anchor WHERE node = ? AND boot = ? AND uptime_ms = ?", (*where[:2], last_two[0][0]))
+    if len(rows) == 2:
+        middle, first = map(Anchor._make, rows)
+        close = middle.uptime_ms - first.uptime_ms < ANCHOR_SPACING_MS
+        if close and first.agrees(middle) and middle.agrees(anchor) and not middle.clock_wrong():
+            db.execute("DELETE FROM anchor WHERE node = ? AND boot = ? AND uptime_ms = ?", middle[:3])
     db.execute(
         "INSERT OR REPLACE INTO anchor (node, boot, uptime_ms, utc_ms, bound_ms, clock_ms, clock_bound_ms, newest)"
         " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",

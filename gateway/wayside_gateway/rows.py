@@ -10,6 +10,12 @@ NewRecord = tuple[int, int, int, int, bytes]
 """node, seq, kind, received_ms, body: a plain tuple, because there are ten thousand of them a second."""
 
 
+DRIFT_MAX = 0.12
+"""An oscillator may be 10 % off (SPEC 2.4); 1 / 0.9 is 11 % the other way."""
+CLOCK_PROMISE_MS = 2_000
+"""A node stamps Unix seconds while its error is within this (SPEC 2.3)."""
+
+
 class Row(NamedTuple):
     """A stored record. `received_ms` is Unix time, 0 where the gateway did not believe its clock."""
 
@@ -55,6 +61,18 @@ class Anchor(NamedTuple):
     clock_ms: int | None
     clock_bound_ms: int | None
     newest: int
+
+    def agrees(self, other: "Anchor") -> bool:
+        """Whether an oscillator in its limits can have gone from one to the other: else the gateway's clock was set."""
+        ran_ms = abs(self.uptime_ms - other.uptime_ms)
+        slack_ms = ran_ms * DRIFT_MAX + self.bound_ms + other.bound_ms + 1000
+        return abs(abs(self.utc_ms - other.utc_ms) - ran_ms) <= slack_ms
+
+    def clock_wrong(self) -> bool:
+        """Whether the node took another time for the right one, by more than it admitted."""
+        if self.clock_ms is None or self.clock_bound_ms is None:
+            return False
+        return abs(self.clock_ms - self.utc_ms) > max(self.clock_bound_ms, CLOCK_PROMISE_MS) + self.bound_ms
 
 
 class Lost(NamedTuple):

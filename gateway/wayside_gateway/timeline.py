@@ -58,10 +58,7 @@ def agreeing(anchors: list[Anchor]) -> list[Anchor]:
     """The anchors that agree with the last one, by uptime. Others are from before the gateway's clock was set right."""
     kept = anchors[-1:]
     for earlier in reversed(anchors[:-1]):
-        later = kept[-1]
-        ran_ms = later.uptime_ms - earlier.uptime_ms
-        slack_ms = ran_ms * RATE_UNKNOWN * 1.2 + earlier.bound_ms + later.bound_ms + 1000
-        if abs(later.utc_ms - earlier.utc_ms - ran_ms) > slack_ms:
+        if not earlier.agrees(kept[-1]):
             break
         kept.append(earlier)
     return kept[::-1]
@@ -202,10 +199,7 @@ class Timeline:
 
 def _covers(anchor: Anchor | None, t_ms: int) -> bool:
     """Whether the node's clock was wrong at this hello, and t is of the same boot on that wrong clock."""
-    if anchor is None or anchor.clock_ms is None or anchor.clock_bound_ms is None:
-        return False
-    tolerance_ms = max(anchor.clock_bound_ms, SYNCED_BOUND_S * 1000) + anchor.bound_ms
-    if abs(anchor.clock_ms - anchor.utc_ms) <= tolerance_ms:
+    if anchor is None or anchor.clock_ms is None or not anchor.clock_wrong():
         return False
     return t_ms >= anchor.clock_ms - anchor.uptime_ms * (1 + RATE_UNKNOWN)
 
