@@ -82,7 +82,7 @@ def number(value: int, exponent: int) -> str:
 
 def seconds(value: float) -> str:
     """Seconds to the millisecond as a JSON number."""
-    if value.__class__ is int:
+    if isinstance(value, int):
         return str(value)
     return "2" if value == 2.0 else f"{value:.3f}".rstrip("0").rstrip(".")
 
