@@ -89,19 +89,33 @@ def encode_samples(
     w.blob(columns, length)
 
 
+def _cut(part: "int | str") -> "int | str":
+    """Text cut to TEXT_MAX bytes, at a character: a reader refuses longer one."""
+    if isinstance(part, str):
+        while len(part.encode()) > TEXT_MAX:
+            part = part[: len(part) * 7 // 8]
+    return part
+
+
 def encode_event(w: Writer, t: "Time", code: int, detail: "Sequence[int | str]") -> None:
+    """Text beyond TEXT_MAX bytes is cut, here and in health."""
     w.array(4)
     w.integer(EVENT)
     _write_time(w, t)
     w.integer(code)
-    w.value(detail)
+    w.array(len(detail))
+    for part in detail:
+        w.value(_cut(part))
 
 
 def encode_health(w: Writer, t: "Time", values: "dict[int, int | str]") -> None:
     w.array(3)
     w.integer(HEALTH)
     _write_time(w, t)
-    w.value(values)
+    w.map(len(values))
+    for key in sorted(values):
+        w.integer(key)
+        w.value(_cut(values[key]))
 
 
 def encode_channels(w: Writer, set_id: int, channels: "Sequence[tuple[int, int]]") -> None:
@@ -114,14 +128,12 @@ def encode_channels(w: Writer, set_id: int, channels: "Sequence[tuple[int, int]]
 
 
 def encode_log(w: Writer, t: "Time", level: int, text: str) -> None:
-    """Text beyond TEXT_MAX bytes is cut."""
-    while len(text.encode()) > TEXT_MAX:
-        text = text[: len(text) * 7 // 8]
+    """A line beyond TEXT_MAX bytes is cut."""
     w.array(4)
     w.integer(LOG)
     _write_time(w, t)
     w.integer(level)
-    w.text(text)
+    w.value(_cut(text))
 
 
 def _uint(value: object, limit: int) -> int:
@@ -138,10 +150,16 @@ def _time(value: object) -> "Time":
     return _uint(value, U32_MAX)
 
 
-def _scalar(value: object) -> "int | str":
-    if isinstance(value, bool) or not isinstance(value, (int, str)):
+def _text(value: object) -> str:
+    if not isinstance(value, str) or len(value.encode()) > TEXT_MAX:
         raise MessageError("record_form")
     return value
+
+
+def _scalar(value: object) -> "int | str":
+    if isinstance(value, int) and not isinstance(value, bool):
+        return value
+    return _text(value)
 
 
 def _samples(item: "list[object]") -> Samples:
@@ -183,9 +201,7 @@ def _channels(item: "list[object]") -> Channels:
 
 def _log(item: "list[object]") -> Log:
     t, level, text = item
-    if not isinstance(text, str):
-        raise MessageError("record_form")
-    return Log(_time(t), _uint(level, 7), text)
+    return Log(_time(t), _uint(level, 7), _text(text))
 
 
 _LENGTHS = (6, 4, 3, 3, 4)  # items of a record of each kind
