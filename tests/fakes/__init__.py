@@ -1,0 +1,1 @@
+"""Parts that stand in for others in tests: links, nodes, clocks, flash."""
