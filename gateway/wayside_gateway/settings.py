@@ -12,11 +12,16 @@ from wayside_gateway.toml_lines import LineIndex
 
 GIB = 1 << 30
 
+File = Annotated[Path, Field(strict=False)]
+"""A path, written as text; a relative one counts from the settings file's directory."""
+
 
 class _Table(BaseModel):
     """A table of the file: unknown names are problems, values are not changed after loading."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, str_strip_whitespace=True, hide_input_in_errors=True)
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, strict=True, str_strip_whitespace=True, hide_input_in_errors=True
+    )
 
 
 class SerialRule(_Table):
@@ -54,11 +59,11 @@ class SerialRule(_Table):
 class Tls(_Table):
     """TLS to the broker. Without `ca` the system's certificates are used."""
 
-    ca: Path | None = None
+    ca: File | None = None
     """PEM file of the certificate authority that signed the broker's certificate."""
-    cert: Path | None = None
+    cert: File | None = None
     """PEM file of this gateway's certificate, where the broker asks for one."""
-    key: Path | None = None
+    key: File | None = None
     """PEM file of that certificate's private key."""
     insecure: bool = False
     """Take any certificate: for a test on a bench, never in the field."""
@@ -83,7 +88,7 @@ class MqttSettings(_Table):
     """User name for the broker."""
     password: str | None = Field(default=None, repr=False)
     """Password for the broker; better in a file of its own."""
-    password_file: Path | None = None
+    password_file: File | None = None
     """File whose first line is the password."""
     version: Literal["auto", "5", "3.1.1"] = "auto"
     """MQTT version; "auto" tries 5 and falls back to 3.1.1."""
@@ -162,11 +167,11 @@ class Settings(_Table):
     """This gateway's number, unique among the gateways that any of its nodes can reach."""
     deployment: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,62}$")]
     """Name of the deployment, in topics: small letters, digits and dashes."""
-    data: Path
+    data: File
     """Directory for the store; made if it is not there."""
-    keys: Path | None = None
+    keys: File | None = None
     """File of the nodes' keys; `keys.toml` in the data directory if not given."""
-    serial: tuple[SerialRule, ...] = ()
+    serial: Annotated[tuple[SerialRule, ...], Field(strict=False)] = ()
     """Serial ports to open, one [[serial]] table a rule."""
     mqtt: MqttSettings | None = None
     """The MQTT uplink; without this table none runs."""
