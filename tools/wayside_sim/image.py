@@ -17,7 +17,6 @@ def _mount(image: Path, profile: BoardProfile, *, make: bool) -> LittleFS:
         prog_size=profile.program_size,
         cache_size=max(64, 4 * profile.program_size),
         lookahead_size=32,
-        disk_version=0x00020000,
         mount=False,
     )
     context: Any = fs.context

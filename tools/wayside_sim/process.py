@@ -17,7 +17,31 @@ PIPE_READ = 65_536
 EXIT_WAIT_S = 5.0
 """A killed process is gone within this; it only has to be reaped."""
 
-_LAUNCH = "import sys; sys.path.append(sys.argv.pop(1)); import micropython_run as m; sys.exit(m.run_main(sys.argv))"
+# The shims lie in this process's memory outside MicroPython's heap, as the firmware of a board lies in its flash: their
+# code runs in place, and what they do take of the heap is what their objects take.
+_LAUNCH = """
+import posix, sys
+folder, path = sys.argv[1:3]
+with open(path, "rb", 0) as f:
+    rom = f.read()
+posix.putenv("WAYSIDE_ROM", f"{id(rom) + bytes.__basicsize__ - 1}|{len(rom)}")
+sys.path.append(folder)
+import micropython_run
+sys.exit(micropython_run.run_main(["micropython", *sys.argv[3:]]))
+"""
+_BOOT = """
+import gc
+bare = gc.mem_alloc()
+import os, sys, uctypes, vfs
+rom = os.getenv("WAYSIDE_ROM").split("|")
+rom = vfs.VfsRom(uctypes.bytearray_at(int(rom[0]), int(rom[1])))
+vfs.mount(rom, "/rom")
+sys.path.insert(0, "/rom")
+import _sim
+_sim.rom = rom
+_sim.bare = bare
+import _sim_boot
+"""
 
 
 @functools.cache
@@ -50,9 +74,9 @@ class BoardProcess:
             folder = micropython_folder()
             if folder is None:
                 raise RuntimeError("MicroPython's unix port is not installed; use runtime='cpython'")
-            options = ["-X", f"heapsize={heap}", "-c", "import _sim_boot"]
-            command = [sys.executable, "-I", "-S", "-c", _LAUNCH, folder, *options]
-            env = {"MICROPYPATH": f"{build.shims()}:.frozen", "WAYSIDE_SIM": "|".join(fields)}
+            options = ["-X", f"heapsize={heap}", "-c", _BOOT]
+            command = [sys.executable, "-I", "-S", "-c", _LAUNCH, folder, str(build.shims()), *options]
+            env = {"MICROPYPATH": ".frozen", "WAYSIDE_SIM": "|".join(fields)}
         else:
             command = [sys.executable, "-m", "wayside_sim.cpython", *extra]
             env = {**os.environ, "WAYSIDE_SIM": "|".join(fields)}

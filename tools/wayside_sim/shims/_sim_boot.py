@@ -2,9 +2,8 @@
 
 import gc
 import sys
-
-_base = gc.mem_alloc()
 import vfs
+
 
 import _sim
 
@@ -34,9 +33,11 @@ def _start():
         fs = vfs.VfsLfs2(flash, progsize=prog, readsize=prog, lookahead=32, mtime=False)
     vfs.umount("/")
     vfs.mount(fs, "/")
+    if _sim.rom is not None:
+        vfs.umount("/rom")
     sys.path[:] = ["", ".frozen", "/lib"]
     gc.collect()
-    _sim.shim_bytes = gc.mem_alloc() - _base
+    _sim.shim_bytes = gc.mem_alloc() - _sim.bare
 
 
 def _run(name):

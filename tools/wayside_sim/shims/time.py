@@ -2,7 +2,6 @@
 RTC."""
 
 import _sim
-import utime as _utime
 from array import array
 
 _PERIOD = 1 << 30
@@ -60,24 +59,5 @@ def time_ns():
     return _epoch_us() * 1000
 
 
-def gmtime(secs=None):
-    us = _epoch_us()
-    return _utime.gmtime((us // 1000000 if secs is None else int(secs)) + _rtc[1])[:8]
-
-
-localtime = gmtime
-
-
-def mktime(t):
-    _epoch_us()
-    days = _days(t[0], t[1], t[2])
-    return days * 86400 + t[3] * 3600 + t[4] * 60 + t[5] - _rtc[1]
-
-
-def _days(y, m, d):
-    # Days since 1970 of a date of the Gregorian calendar, with March as the first month so that the leap day is the
-    # last.
-    if m <= 2:
-        y -= 1
-        m += 12
-    return 365 * y + y // 4 - y // 100 + y // 400 + (153 * m - 457) // 5 + d - 719469
+def __getattr__(name):
+    return getattr(_sim.load("_sim_calendar"), name)
