@@ -209,6 +209,17 @@ _FIXES = {
 }
 
 
+_WORDS = {
+    "bool_type": "must be true or false, without quotes",
+    "int_type": "must be a whole number, without quotes",
+    "float_type": "must be a number, without quotes",
+    "string_type": 'must be text, in quotes: "…"',
+    "path_type": 'must be a path, in quotes: "/…"',
+    "model_type": "must be a table: write its name in brackets on a line of its own",
+    "tuple_type": "must be tables: write [[serial]] on a line of its own for each",
+}
+"""What pydantic's kinds of problems are called here; its own words are kept for the others."""
+
 _TABLES: dict[str, type[BaseModel]] = {
     "serial": SerialRule,
     "mqtt": MqttSettings,
@@ -233,7 +244,7 @@ def _problem(location: tuple[int | str, ...], kind: str, message: str) -> str:
         return f"`{name}` is no setting: {hint}"
     if kind == "missing":
         return f"`{name}` is missing: write " + _FIXES.get(name, f"{location[-1]} = …")
-    text = message.removeprefix("Value error, ")
+    text = _WORDS.get(kind) or message.removeprefix("Value error, ").replace("Input should be", "must be")
     if kind == "string_pattern_mismatch":
         text = f"has not the right form; write {_FIXES[name]}" if name in _FIXES else f"has not the right form ({text})"
     return f"`{name}`: {text}" if name else text
