@@ -61,21 +61,25 @@ def check(module):
     return found
 
 
+def _board(name):
+    path = "wayside_node.boards." + name
+    try:
+        __import__(path)
+    except ImportError:
+        raise ProfileError("no board is called " + name) from None
+    return sys.modules[path]
+
+
 def load(name=None):
     """The board's module: `boards/NAME`, or the one flashed as `board_profile`, or the port's. Raises ProfileError."""
     module = None
     if name is None:
         try:
-            import board_profile as module
+            import board_profile as module  # pyright: ignore[reportMissingImports]
         except ImportError:
             name = PLATFORMS.get(sys.platform, FALLBACK)
-    if module is None:
-        path = "wayside_node.boards." + name
-        try:
-            __import__(path)
-        except ImportError:
-            raise ProfileError("no board is called " + name) from None
-        module = sys.modules[path]
+    if name is not None:
+        module = _board(name)
     found = check(module)
     if found:
         raise ProfileError("; ".join(found))

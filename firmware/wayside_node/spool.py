@@ -9,6 +9,7 @@ CRC-32 of all before it. So a batch of 12 is some 100 bytes: littlefs keeps a fi
 own log and needs no block for it, and an erase comes once in dozens of samples instead of at each.
 """
 
+import os
 import struct
 from array import array
 from binascii import crc32
@@ -52,11 +53,15 @@ class Salvaged:
 
 
 class Spool:
-    """`begin` a batch, `add` each sample as it is taken, `seal` with its seq just before `Journal.append`."""
+    """`begin` a batch, `add` each sample as it is taken, `seal` with its seq just before `Journal.append`.
+
+    After `salvage`, `seal` adds to what was found, so that a cut while it is journaled does not journal it twice.
+    """
 
     def __init__(self, root):
         self._path = root + "/spool"
         self._file = None
+        self._mode = "wb"  # of the next opening
         self._buf = bytearray(HEAD + ROW_MAX)
         self._used = 0
         self._crc = 0
@@ -67,7 +72,8 @@ class Spool:
         """A new batch in place of the last one. On flash with its first row; until then the last one stays."""
         if not 0 < width <= WIDTH_MAX:
             raise ValueError("width")
-        self._close()
+        self.close()
+        self._mode = "wb"
         self._width = width
         for c in range(WIDTH_MAX):
             self._last[c] = 0
@@ -125,14 +131,15 @@ class Spool:
         self._used = 0
         try:
             if self._file is None:
-                self._file = files.unbuffered(self._path, "wb")
+                self._file = files.unbuffered(self._path, self._mode)
             files.write(self._file, self._buf, used)
             files.sync(self._file)
         except OSError:
-            self._close()
+            self.close()
             raise SpoolError("spool_write") from None
 
-    def _close(self):
+    def close(self):
+        """Close its file; nothing is lost by not doing so."""
         file = self._file
         self._file = None
         if file is not None:
@@ -141,8 +148,15 @@ class Spool:
             except OSError:
                 pass
 
+    def stored_bytes(self):
+        """Size of what is on flash: a reading takes at least a byte, so that `rows` needs no more places."""
+        try:
+            return min(os.stat(self._path)[6], FILE_MAX)
+        except OSError:
+            return 0
+
     def salvage(self, rows):
-        """The batch on flash, its rows into the flat `rows` (room for ROWS_MAX × WIDTH_MAX), or None."""
+        """The batch on flash, its rows into the flat `rows` (with `stored_bytes` places), or None."""
         try:
             with open(self._path, "rb") as f:
                 data = f.read(FILE_MAX)
@@ -154,29 +168,50 @@ class Spool:
         if not 0 < width <= WIDTH_MAX:
             return None
         found = Salvaged(a if kind == UNIX else (a, b), interval_s, set_id, width)
-        _take_rows(data, found, rows)
-        return found if found.n else None
+        end, crc = _take_rows(data, found, rows)
+        if not found.n:
+            return None
+        self._go_on(data, end, crc)
+        return found
+
+    def _go_on(self, data, end, crc):
+        """Be ready to add to the file, after it is rid of what is damaged at its end."""
+        self.close()
+        self._used = 0
+        self._crc = crc
+        self._mode = "ab"
+        if end == len(data):
+            return
+        try:
+            with open(self._path + ".new", "wb") as f:
+                f.write(data[:end])
+                files.sync(f)
+            os.rename(self._path + ".new", self._path)
+        except OSError:
+            self._mode = "wb"  # nothing can be added; a `seal` alone is no batch, and no worse than none
 
 
 def _take_rows(data, found, rows):
-    """Rows up to the first that is cut or damaged."""
+    """Rows up to the first that is cut or damaged; return where that is, and the CRC of all before it."""
     crc = crc32(data[: HEAD - 1])
     at = HEAD
     while at < len(data) and found.n < ROWS_MAX:
         length = data[at] if data[at] else 4
         end = at + 1 + length
         if end >= len(data):
-            return
-        crc = crc32(data[at:end], crc)
-        if crc & 0xFF != data[end]:
-            return
+            break
+        passed = crc32(data[at:end], crc)
+        if passed & 0xFF != data[end]:
+            break
         if data[at]:
             if not _take_row(data, at + 1, end, found, rows):
-                return
+                break
             found.n += 1
         else:
             found.seq = struct.unpack_from("<I", data, at + 1)[0]
+        crc = passed
         at = end + 1
+    return at, crc
 
 
 def _take_row(data, at, end, found, rows):

@@ -13,7 +13,7 @@ if hasattr(time, "ticks_us"):
 else:
 
     def ticks_us():
-        return time.monotonic_ns() // 1000 & TICKS_MASK
+        return time.monotonic_ns() // 1000 & TICKS_MASK  # pyright: ignore[reportAttributeAccessIssue]
 
 
 class EdgeRing:

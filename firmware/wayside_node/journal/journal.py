@@ -13,7 +13,7 @@ from wayside_node import files
 from wayside_node.journal import eviction, segment
 from wayside_node.journal.acks import Acks
 from wayside_node.journal.recovery import LOST_CORRUPT, LOST_EVICTED, recover
-from wayside_node.journal.segment import FRAME_MAX
+from wayside_node.journal.segment import FRAME_MAX, SEGMENT_BYTES
 from wayside_node.journal.segments import Segments
 from wayside_node.journal.state import RESERVE, State
 from wayside_node.slots import SlotError
@@ -44,14 +44,14 @@ class Journal:
     corrupt    records found damaged, at boot and since
     """
 
-    def __init__(self, root, capacity_bytes, on_new_segment=None):
+    def __init__(self, root, capacity_bytes, on_new_segment=None, segment_bytes=SEGMENT_BYTES):
         self.on_new_segment = on_new_segment
         folder = root + "/journal"
         files.make_folder(folder)
         self._state = State(root)
-        self._segments = Segments(folder, capacity_bytes)
+        self._segments = Segments(folder, capacity_bytes, segment_bytes)
         self._index = self._segments.index
-        self._acks = Acks(capacity_bytes // RECORD_MIN)
+        self._acks = Acks(max(capacity_bytes // RECORD_MIN, 4 * RESERVE))
         self._leading = False
         found = recover(folder, self._index, self._state, bytearray(FRAME_MAX))
         self.next_seq = found.next_seq
@@ -187,6 +187,10 @@ class Journal:
         """The event is on flash: forget the loss. Raises JournalError."""
         self._state.losses.pop(0)
         self._save()
+
+    def close(self):
+        """Close its files; nothing is lost by not doing so. The journal is of no use afterwards."""
+        self._segments.release()
 
     def _save(self):
         try:

@@ -9,9 +9,14 @@ A segment's name says what boot must know without opening it: `FIRST.open` while
 `FIRST-LAST.PRIORITY` (numbers in hex), renamed in one step.
 """
 
+from array import array
 from binascii import crc32
 
 from wayside_node import files
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 MAGIC = b"WSJ1"
 HEAD = 12
@@ -21,8 +26,11 @@ LEAD = 0x10
 FRAME_MAX = 1024
 """Longest frame: the protocol's FRAME_MAX; a longer length in a header is damage."""
 SEGMENT_BYTES = 16384
-SEGMENT_USED = SEGMENT_BYTES - 16
-"""What a segment holds: littlefs keeps 16 bytes of pointers in the four blocks of such a file."""
+POINTER_BYTES = 16
+"""What littlefs itself keeps in the four blocks of such a file: a segment may hold so much less."""
+MARK_EVERY = 16
+MARKS = 32
+"""Positions that a reader notes: enough for 32-byte frames; with shorter ones the last stretch is walked."""
 END = 1 << 29
 """Past every seq that a board can number in a thousand years, and a small integer on it."""
 
@@ -72,13 +80,14 @@ def _get32(buf, at):
 
 class Reader:
     """Walks one segment's records. Stepping over a record reads its header only; a frame is handed out only if its
-    CRC is right. Where a header makes no sense, the next right record is searched for byte by byte.
+    CRC is right. Where a header makes no sense, the next right record is searched for byte by byte. Where every
+    MARK_EVERY-th record begins is noted, so that reading backwards does not begin at the start each time.
 
     `seq` is the lowest seq that can still come, END past the last record; `pos` is where that record begins.
     """
 
     def __init__(self):
-        self.file = None
+        self.file: "Any" = None
         self.first = -1
         self.seq = 0
         self.pos = 0
@@ -87,6 +96,8 @@ class Reader:
         self.length = 0
         self._found = 0
         self._last_pos = 0
+        self._marks = array("H", [0] * MARKS)
+        self._marked = 0
         self._head = bytearray(HEAD)
         self._crc_part = memoryview(self._head)[:8]
 
@@ -96,6 +107,8 @@ class Reader:
         self.first = first
         self.seq = first
         self.pos = self._last_pos = len(MAGIC)
+        self._marks[0] = self.pos
+        self._marked = 1
         self.end = file.seek(0, files.SEEK_END)
 
     def forget(self):
@@ -106,8 +119,9 @@ class Reader:
     def find(self, target, out):
         """Length of the frame of seq `target`, read into `out`; 0 if it is not there or not right.
 
-        `target` must not be below `seq`. `out` holds FRAME_MAX bytes, and is scratch whatever the result.
+        `out` holds FRAME_MAX bytes, and is scratch whatever the result.
         """
+        self._jump(target)
         while self.seq < END:
             if (not self._header(self.pos) or self._found != self.seq) and not self._resync(out):
                 return 0
@@ -131,10 +145,23 @@ class Reader:
                 break
         return -1
 
+    def _jump(self, target):
+        """Go back, or further on, to the last marked record up to target."""
+        k = (target - self.first) // MARK_EVERY
+        if k >= self._marked:
+            k = self._marked - 1
+        marked = self.first + k * MARK_EVERY
+        if target < self.seq or marked > self.seq:
+            self.seq = marked
+            self.pos = self._last_pos = self._marks[k]
+
     def _step(self):
         self.seq = self._found + 1
         self._last_pos = self.pos
         self.pos += HEAD + self.length
+        if self.seq - self.first == self._marked * MARK_EVERY and self._marked < MARKS:
+            self._marks[self._marked] = self.pos
+            self._marked += 1
 
     def _header(self, pos):
         """Whether a possible header is at pos; its fields into self."""

@@ -5,15 +5,16 @@ import os
 from wayside_node import files
 from wayside_node.journal import segment
 from wayside_node.journal.index import Index
-from wayside_node.journal.segment import HEAD, MAGIC, SEGMENT_BYTES, SEGMENT_USED, Reader
+from wayside_node.journal.segment import HEAD, MAGIC, POINTER_BYTES, Reader
 
 
 class Segments:
     """Files in `folder`, at most as many as fill capacity_bytes. Methods raise OSError as the flash does."""
 
-    def __init__(self, folder, capacity_bytes):
+    def __init__(self, folder, capacity_bytes, segment_bytes):
         self.folder = folder
-        self.index = Index(capacity_bytes // SEGMENT_BYTES)
+        self.index = Index(capacity_bytes // segment_bytes)
+        self._segment_bytes = segment_bytes
         self._head = bytearray(HEAD)
         self._readers = (Reader(), Reader())
         self._used = 0  # which reader was used last
@@ -24,11 +25,11 @@ class Segments:
     @property
     def used_bytes(self):
         closed = self.index.count - (self._grows >= 0)
-        return closed * SEGMENT_BYTES + self._pos
+        return closed * self._segment_bytes + self._pos
 
     def fits(self, n):
         """Whether a frame of n bytes goes into the segment that grows."""
-        return self._file is not None and self._pos + HEAD + n <= SEGMENT_USED
+        return self._file is not None and self._pos + HEAD + n <= self._segment_bytes - POINTER_BYTES
 
     def go_on(self, size):
         """Grow the newest segment of the index further: its file has `size` bytes, all of them right."""
@@ -81,6 +82,12 @@ class Segments:
         except OSError:
             pass
 
+    def release(self):
+        """Close every file."""
+        self.let_go()
+        for reader in self._readers:
+            self._release(reader)
+
     def append(self, frame, n, seq, flags):
         """The first n bytes of frame as record seq, on flash when this returns. OSError: the segment grows no more."""
         segment.fill_head(self._head, flags, n, seq, memoryview(frame)[:n])
@@ -103,7 +110,7 @@ class Segments:
         at = self.index.find(seq)
         if at < 0:
             return 0
-        return self._reader(at, seq).find(seq, out)
+        return self._reader(at).find(seq, out)
 
     def remove(self, at):
         """Delete a closed segment."""
@@ -123,16 +130,13 @@ class Segments:
             return self._path_open(first)
         return self.folder + "/" + segment.name_closed(first, self.index.last[at], self.index.priority[at])
 
-    def _reader(self, at, seq):
-        """A reader of segment `at` that has not passed seq; the one that is further on if both can serve."""
+    def _reader(self, at):
+        """A reader of segment `at`: the one that is on it, else the one that was used longer ago."""
         first = self.index.first[at]
-        best = -1
-        for i in range(2):
-            reader = self._readers[i]
-            if reader.first == first and reader.seq <= seq and (best < 0 or reader.seq > self._readers[best].seq):
-                best = i
-        if best < 0:
-            best = 1 - self._used
+        best = self._used
+        if self._readers[best].first != first:
+            best = 1 - best
+        if self._readers[best].first != first:
             self._release(self._readers[best])
             # One handle for the segment that grows: littlefs gives a second one an old view of the file.
             grows = first == self._grows and self._file is not None

@@ -135,9 +135,11 @@ class Bme280:
         if temperature == SKIPPED_20 or pressure == SKIPPED_20 or humidity == SKIPPED_16:
             self._fail("skipped")
         values = self._values
-        values[0] = self._trim.temperature(temperature)
-        values[1] = self._trim.humidity_q10(humidity) * 10 + 512 >> 10
-        values[2] = (self._trim.pressure_q8(pressure) + 1280) // 2560
+        trim = self._trim
+        if trim is not None:
+            values[0] = trim.temperature(temperature)
+            values[1] = trim.humidity_q10(humidity) * 10 + 512 >> 10
+            values[2] = (trim.pressure_q8(pressure) + 1280) // 2560
         for i in range(3):
             quantity = BY_NUMBER[self.channels[i][0]]
             if not quantity.low <= values[i] <= quantity.high:
