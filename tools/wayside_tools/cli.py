@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from wayside_protocol.errors import WaysideError
-from wayside_tools.commands import bench, decode, gaps, gateway, nodes
+from wayside_tools.commands import bench, decode, demo, gaps, gateway, nodes, sim
 from wayside_tools.errors import Failure, Misuse
 
 DONE, FAILED, MISUSED = 0, 1, 2
@@ -51,6 +51,8 @@ def _options(
 app.add_typer(gateway.app, name="gateway", rich_help_panel=OPERATOR)
 app.add_typer(nodes.app, name="nodes", rich_help_panel=OPERATOR)
 app.command("gaps", rich_help_panel=OPERATOR)(gaps.gaps)
+app.command("demo", rich_help_panel=DEVELOPER)(demo.demo)
+app.add_typer(sim.app, name="sim", rich_help_panel=DEVELOPER)
 app.command("decode", rich_help_panel=DEVELOPER)(decode.decode)
 app.add_typer(bench.app, name="bench", rich_help_panel=DEVELOPER)
 

@@ -26,7 +26,7 @@ class Subscriber:
         self._lock = threading.Lock()
         self._subscribed = threading.Event()
         self._keep = keep
-        self.payloads: list[tuple[str, bytes]] = []
+        self._payloads: list[tuple[str, bytes]] = []
         self.messages = 0
         self.columns = 0
         self.bytes = 0
@@ -65,9 +65,14 @@ class Subscriber:
             self.columns += len(found)
             self._seen.update(found)
             if self._keep:
-                self.payloads.append((message.topic, message.payload))
+                self._payloads.append((message.topic, message.payload))
 
     def records(self) -> dict[str, int]:
         """How many columns of each record arrived."""
         with self._lock:
             return {identity.decode("ascii", "replace"): columns for identity, columns in self._seen.items()}
+
+    def taken(self) -> list[tuple[str, bytes]]:
+        """Topic and payload of all that came so far, where they are kept."""
+        with self._lock:
+            return list(self._payloads)

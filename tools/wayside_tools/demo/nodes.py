@@ -1,0 +1,73 @@
+"""A demonstration's nodes: real firmware on simulated boards, each on its own stretch of a recorded street."""
+
+import secrets
+from pathlib import Path
+
+from wayside_sim.board import SimulatedBoard
+from wayside_sim.process import micropython_folder
+from wayside_sim.street import Street
+from wayside_tools.bench.series import RECORDED
+from wayside_tools.demo.account import Taken
+from wayside_tools.errors import Failure
+
+FIRST_NODE = 1001
+SAMPLE_S = 1
+BATCH = 5
+REPORT_S = 5
+SECONDS_A_ROW = 1
+"""The recording has a row a minute; the demonstration's nodes see one a second."""
+SHARE = 0.02
+"""Of a minute's people, so many come in that second."""
+ROWS_APART = 240
+"""Between the stretches of two nodes: four hours of the recording."""
+
+
+def default_runtime() -> str:
+    """MicroPython where its unix port can be had, else CPython."""
+    return "micropython" if micropython_folder() else "cpython"
+
+
+class DemoNode:
+    """One board and what it is fed. `drift` is of its clock: 0.001 gains a millisecond a second."""
+
+    def __init__(self, number: int, folder: Path, runtime: str, seed: int, drift: float = 0.0) -> None:
+        self.number = number
+        self.key = secrets.token_bytes(16)
+        index = number - FIRST_NODE
+        street = Street.read(
+            RECORDED, interval_s=SECONDS_A_ROW, seed=seed + index, offset=ROWS_APART * index, share=SHARE
+        )
+        settings = {"sample_interval_s": SAMPLE_S, "report_interval_s": REPORT_S, "batch": BATCH}
+        try:
+            self.board = SimulatedBoard(
+                workdir=folder / str(number),
+                name=f"node {number}",
+                runtime=runtime,
+                node=number,
+                key=self.key,
+                settings=settings,
+                environment=street.air,
+                walkers=street.walkers(),
+                drift=drift,
+            )
+        except (RuntimeError, OSError) as error:
+            raise Failure(f"the simulated board of node {number} cannot be made: {error}") from None
+
+    def taken(self) -> list[Taken]:
+        """Every value that the board's sensors measured so far, at the world's true time."""
+        out = []
+        for conversion in list(self.board.truth.conversions):
+            unix_s = self.board.world.unix(conversion.world_us)
+            for quantity in ("temperature", "humidity", "pressure"):
+                value = getattr(conversion, f"read_{quantity}")
+                if value is not None:
+                    out.append(Taken(quantity, value, unix_s))
+        return out
+
+    def people(self) -> int:
+        """Who walked through before the last sample: those after it are in no count yet."""
+        conversions = self.board.truth.conversions
+        if not conversions:
+            return 0
+        until = conversions[-1].world_us
+        return sum(passage.world_us <= until for passage in list(self.board.truth.passages))
