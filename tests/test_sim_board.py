@@ -320,3 +320,51 @@ for i in range(50):
     second.run(30)
     assert first.log.output == second.log.output
     assert first.flash.path.read_bytes() == second.flash.path.read_bytes()
+
+
+def test_what_firmware_does_all_day_takes_nothing_from_the_heap(make: Make) -> None:
+    board = make(
+        """
+import gc, machine, select, sys, time
+pin = machine.Pin(7, machine.Pin.IN)
+pin.irq(lambda p: time.ticks_us(), hard=True)
+i2c = machine.I2C(0)
+w = machine.WDT(timeout=8000)
+buf = bytearray(8)
+poll = select.poll()
+poll.register(sys.stdin.buffer, select.POLLIN)
+f = open("/file", "wb")
+def work():
+    time.sleep_ms(10)
+    time.ticks_diff(time.ticks_ms(), time.ticks_us())
+    pin.value()
+    i2c.readfrom_mem_into(0x76, 0xF7, buf)
+    sys.stdout.buffer.write(buf)
+    for _ in poll.ipoll(10):
+        sys.stdin.buffer.readinto(buf)
+    w.feed()
+    f.write(buf)
+    f.flush()
+work()
+gc.collect()
+gc.disable()
+for i in range(3):
+    before = gc.mem_alloc()
+    work()
+    used = gc.mem_alloc() - before
+print("used", used)
+"""
+    )
+    for ms in range(400, 700):
+        board.world.at(1000 * ms, lambda ms=ms: board.host.pins.drive(7, ms & 1))  # type: ignore[misc]
+    board.world.at(400_000, lambda: board.feed(bytes(64)))
+    board.run(2)
+    assert "used 0\n" in board.log.output
+
+
+def test_the_shims_leave_the_heap_to_the_firmware(make: Make) -> None:
+    board = make("import _sim, gc\nprint(_sim.shim_bytes, gc.mem_free() + gc.mem_alloc())\n")
+    board.run(1)
+    taken, heap = (int(word) for word in board.log.output.split()[:2])
+    assert taken < 21_000, "docs/simulator.md says how much they take"
+    assert heap <= 256 * 1024

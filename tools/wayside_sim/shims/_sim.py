@@ -34,12 +34,13 @@ _QUIET_US = const(1000)
 config = os.getenv("WAYSIDE_SIM").split("|")
 virtual = config[2] == "virtual"
 
+# "l" is 64 bits wide here, and makes small integers; "q" would make every number it holds an object on the heap.
 _rx = open(config[0], "rb")
 _tx = open(config[1], "wb")
-_request = array("q", [0] * _WORDS)
-_reply = array("q", [0] * _WORDS)
-_irqs = array("q", [0] * (3 * _IRQ_MAX))
-_clock = array("q", [0] * 3)  # mono_us, ticks_us, rate * 2**20
+_request = array("l", [0] * _WORDS)
+_reply = array("l", [0] * _WORDS)
+_irqs = array("l", [0] * (3 * _IRQ_MAX))
+_clock = array("l", [0] * 3)  # mono_us, ticks_us, rate * 2**20
 
 lag = 0
 now = 0

@@ -95,7 +95,7 @@ class UART:
         self._port = id
         self._timeout_us = 0
         self._one = bytearray(1)
-        self._open = array("q", [0] * 6)
+        self._open = array("l", [0] * 6)
         self.init(baudrate, bits, parity, stop, **kw)
 
     def init(

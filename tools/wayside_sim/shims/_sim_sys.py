@@ -21,13 +21,11 @@ class _Bytes:
 
     def readinto(self, buf, nbytes=-1):
         want = len(buf) if nbytes < 0 else nbytes
-        view = memoryview(buf) if want > 1 else buf
-        got = 0
-        while True:
-            got += _sim.call(_OP_UART_READ, _PORT, want - got, 0, None, 0, view[got:] if got else view)
-            if got >= want:
-                return got
+        got = _sim.call(_OP_UART_READ, _PORT, want, 0, None, 0, buf)
+        while got < want:
             _sim.wait(-1, 1 << _PORT)
+            got += _sim.call(_OP_UART_READ, _PORT, want - got, 0, None, 0, memoryview(buf)[got:])
+        return got
 
     def read(self, nbytes=-1):
         buf = bytearray(nbytes)

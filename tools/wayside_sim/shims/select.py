@@ -1,6 +1,6 @@
 """`select.poll` on the simulated board. A stream is any object with ioctl(MP_STREAM_POLL, flags), as in MicroPython.
 
-Iterating allocates nothing, as in the built-in one: `ipoll` gives the same object, and the same pair, every time.
+Iterating allocates nothing, as in the built-in one: `ipoll` gives the same lists every time.
 """
 
 import _sim
@@ -15,8 +15,8 @@ _MP_STREAM_POLL = 3
 class _Poll:
     def __init__(self):
         self._entries = []
-        self._pair = [None, 0]
-        self._at = 0
+        # What ipoll gives: for n ready streams the nth list, of the first n pairs.
+        self._ready = [[]]
 
     def _find(self, obj):
         for e in self._entries:
@@ -26,10 +26,12 @@ class _Poll:
 
     def register(self, obj, eventmask=POLLIN | POLLOUT):
         e = self._find(obj)
-        if e is None:
-            self._entries.append([obj, eventmask, 0])
-        else:
+        if e is not None:
             e[1] = eventmask
+            return
+        self._entries.append([obj, eventmask])
+        if len(self._ready) <= len(self._entries):
+            self._ready.append(self._ready[-1] + [[None, 0]])
 
     def modify(self, obj, eventmask):
         e = self._find(obj)
@@ -44,9 +46,12 @@ class _Poll:
 
     def _check(self):
         n = 0
+        pairs = self._ready[-1]
         for e in self._entries:
-            e[2] = e[0].ioctl(_MP_STREAM_POLL, e[1])
-            if e[2]:
+            events = e[0].ioctl(_MP_STREAM_POLL, e[1])
+            if events:
+                pairs[n][0] = e[0]
+                pairs[n][1] = events
                 n += 1
         return n
 
@@ -78,31 +83,10 @@ class _Poll:
                 return n
 
     def ipoll(self, timeout=-1, flags=0):
-        self._wait(timeout)
-        self._at = 0
-        return self
-
-    def __iter__(self):
-        return self
-
-    def __next__(self):
-        entries = self._entries
-        i = self._at
-        while i < len(entries):
-            e = entries[i]
-            i += 1
-            if e[2]:
-                # The entry may be unregistered while it is being served, which moves the next one into its place.
-                self._pair[0] = e[0]
-                self._pair[1] = e[2]
-                e[2] = 0
-                self._at = 0
-                return self._pair
-        raise StopIteration
+        return self._ready[self._wait(timeout)]
 
     def poll(self, timeout=-1):
-        self._wait(timeout)
-        return [(e[0], e[2]) for e in self._entries if e[2]]
+        return [(pair[0], pair[1]) for pair in self.ipoll(timeout)]
 
 
 def poll():

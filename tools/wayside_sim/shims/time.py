@@ -8,7 +8,7 @@ _PERIOD = 1 << 30
 _HALF = 1 << 29
 _OP_RTC = 3
 
-_rtc = array("q", [0, 0])
+_rtc = array("l", [0, 0])
 
 
 def ticks_us():
