@@ -333,14 +333,16 @@ def test_no_secret_leaves_by_the_log(form: str) -> None:
     code = (
         f"from wayside_gateway import log; log.configure({form!r}, 'info'); "
         "log.get('keys').info('added', key='SECRET1', password='SECRET2', broker_password='SECRET3', node=5); "
-        "log.get('x').debug('not shown')"
+        "log.get('x').debug('not shown')\n"
+        "try:\n key = 'SECRET' + '4'; 1 / 0\nexcept ZeroDivisionError: log.get('x').exception('failed')"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert "SECRET" not in done.stderr
     assert "not shown" not in done.stderr
     assert done.stdout == ""
     if form == "json":
-        line = json.loads(done.stderr)
+        line, failed = map(json.loads, done.stderr.splitlines())
+        assert "ZeroDivisionError" in failed["exception"]
         assert (line["event"], line["station"], line["node"], line["level"]) == ("added", "keys", 5, "info")
 
 

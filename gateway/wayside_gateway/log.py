@@ -26,7 +26,8 @@ def configure(form: str = "console", level: str = "info", stream: TextIO | None 
     if form == "json":
         render = structlog.processors.JSONRenderer()
     else:
-        render = structlog.dev.ConsoleRenderer(colors=out.isatty())
+        # Not the pretty tracebacks: they print local variables, and a key may be among them.
+        render = structlog.dev.ConsoleRenderer(colors=out.isatty(), exception_formatter=structlog.dev.plain_traceback)
     structlog.configure(
         processors=[
             structlog.contextvars.merge_contextvars,
