@@ -10,8 +10,9 @@ from wayside_gateway.schema import APPLICATION_ID, migrate
 
 BUSY_TIMEOUT_S = 10
 """How long a command line tool and the gateway wait for each other's transaction."""
-CACHE_KIB = 8 * 1024
-"""Page cache of one connection; the gateway's whole memory stays below 60 MB."""
+WRITER_CACHE_KIB = 4096
+READER_CACHE_KIB = 1024
+"""Page caches of the two connections; the gateway's whole memory stays below 60 MB."""
 WAL_LIMIT_BYTES = 16 << 20
 """The write-ahead log is cut back to this after a checkpoint, so that a backlog does not leave a large file."""
 
@@ -73,7 +74,7 @@ def connect(path: Path, read_only: bool = False) -> sqlite3.Connection:
 
 
 def _prepare(db: sqlite3.Connection, path: Path, read_only: bool) -> None:
-    db.execute(f"PRAGMA cache_size = -{CACHE_KIB}")
+    db.execute(f"PRAGMA cache_size = -{READER_CACHE_KIB if read_only else WRITER_CACHE_KIB}")
     application = db.execute("PRAGMA application_id").fetchone()[0]
     empty = db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0] == 0
     if application != APPLICATION_ID and not (empty and not read_only):
