@@ -41,7 +41,16 @@ STOP_S = 5.0
 class Uplink:
     """One uplink: `run` until `stop`. All methods are for the event loop's thread."""
 
-    def __init__(self, name: str, store: Store, times: Times, sink: Sink, metrics: Metrics | None = None) -> None:
+    def __init__(
+        self,
+        name: str,
+        store: Store,
+        times: Times,
+        sink: Sink,
+        metrics: Metrics | None = None,
+        backoff: Backoff | None = None,
+        refused_backoff: Backoff | None = None,
+    ) -> None:
         self.name = name
         self._store = store
         self._times = times
@@ -62,8 +71,8 @@ class Uplink:
         self._anchors_seen = -1
         self._looked_s = 0.0
         self._retry_turn = False
-        self._backoff = Backoff()
-        self._refused_backoff = Backoff(cap_s=REFUSED_CAP_S)
+        self._backoff = backoff or Backoff()
+        self._refused_backoff = refused_backoff or Backoff(cap_s=REFUSED_CAP_S)
         self.state = "starting"
         """starting, online, down (tried again by itself) or refused (a person must mend something), stopped."""
         self.error: GatewayError | None = None
@@ -74,9 +83,13 @@ class Uplink:
         self._stopping = True
         self._wake.set()
 
+    def stirred(self) -> None:
+        """There may be something new in the store."""
+        self._wake.set()
+
     async def run(self) -> None:
         """Hand on what the log has, and what comes, until `stop`. Raises nothing that a try later might mend."""
-        self._store.listen(self._wake.set)
+        self._store.listen(self.stirred)
         try:
             while not self._stopping:
                 try:
@@ -84,7 +97,7 @@ class Uplink:
                 except (Unavailable, Refused, StoreError) as error:
                     await self._failed(error)
         finally:
-            self._store.unlisten(self._wake.set)
+            self._store.unlisten(self.stirred)
             await self._note("stopped")
 
     async def _failed(self, error: GatewayError) -> None:
