@@ -46,4 +46,6 @@ def next_boot(root):
     if boot > BOOT_MAX:
         raise OverflowError("boot")
     slots.save(struct.pack("<I", boot))
+    if slots.damaged:
+        slots.save(struct.pack("<I", boot))  # the copy that is left is two behind: skipping one would not do again
     return boot

@@ -6,6 +6,10 @@ the port's own name chooses among those in `boards/`. NAMES is what such a modul
 
 import sys
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
 NAMES = (
     "BOARD",  # text: as the node's hello says it
     "DATA_ROOT",  # folder on littlefs of all that the node stores
@@ -70,7 +74,7 @@ def _board(name):
     return sys.modules[path]
 
 
-def load(name=None):
+def load(name=None) -> "Any":
     """The board's module: `boards/NAME`, or the one flashed as `board_profile`, or the port's. Raises ProfileError."""
     module = None
     if name is None:
