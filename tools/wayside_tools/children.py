@@ -15,7 +15,15 @@ from wayside_tools.errors import Failure
 START_S = 30.0
 STOP_S = 30.0
 LOOK_S = 0.05
-GATEWAY_RUN = ("-c", "from wayside_tools.cli import main; main()", "gateway", "run", "--settings")
+_UNTIL_PARENT_ENDS = "import ctypes, signal; getattr(ctypes.CDLL(None), 'prctl', print)(1, signal.SIGTERM)"
+"""prctl(PR_SET_PDEATHSIG): Ctrl-C in the terminal does not reach the child, but it does not outlive a killed parent."""
+GATEWAY_RUN = (
+    "-c",
+    f"{_UNTIL_PARENT_ENDS}; from wayside_tools.cli import main; main()",
+    "gateway",
+    "run",
+    "--settings",
+)
 
 
 class Process:
@@ -24,7 +32,12 @@ class Process:
     def __init__(self, arguments: list[str], log: Path) -> None:
         with log.open("wb") as stderr:
             self.child = subprocess.Popen(
-                [sys.executable, *arguments], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=stderr, text=True
+                [sys.executable, *arguments],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=stderr,
+                text=True,
+                start_new_session=True,
             )
         self._log = log
 

@@ -14,7 +14,7 @@ from wayside_protocol.quantity import BY_NAME
 from wayside_tools.demo.readings import Reading
 
 STEPS_OFF = 1.001
-"""Steps that a reading may be off the data sheet's formula in floating point: the node computes in integers, and rounds."""
+"""Steps that a reading may be off the data sheet's formula: that is in floating point, the node's in integers."""
 TIME_SLACK_S = 0.6
 """Half a second of rounding to whole seconds, and the conversion's own milliseconds."""
 QUANTITIES = ("temperature", "humidity", "pressure")
@@ -97,8 +97,9 @@ def account(taken: Iterable[Taken], arrived: Iterable[Reading]) -> Account:
     for quantity in QUANTITIES:
         truth = sorted((item for item in everything if item.quantity == quantity), key=lambda item: item.unix_s)
         _match(out, truth, by_quantity.get(quantity, []))
-    counts = [*by_quantity.get("walkers_in", ()), *by_quantity.get("walkers_out", ())]
-    out.people_counted = sum(reading.steps for reading in counts)
+    for quantity in ("walkers_in", "walkers_out"):
+        # The first count is also of the time before the node was up, when nobody could count.
+        out.people_counted += sum(reading.steps for reading in by_quantity.get(quantity, [])[1:])
     return out
 
 
@@ -124,7 +125,7 @@ def _match(out: Account, truth: Sequence[Taken], arrived: Sequence[Reading]) -> 
 
 
 def _same(item: Taken, reading: Reading) -> bool:
-    off = item.value * 10 ** BY_NAME[reading.quantity].decimals - reading.steps
+    off: float = item.value * 10 ** BY_NAME[reading.quantity].decimals - reading.steps
     return -STEPS_OFF <= off <= STEPS_OFF
 
 

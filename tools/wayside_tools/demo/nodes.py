@@ -15,11 +15,11 @@ SAMPLE_S = 1
 BATCH = 5
 REPORT_S = 5
 SECONDS_A_ROW = 1
-"""The recording has a row a minute; the demonstration's nodes see one a second."""
-SHARE = 0.02
-"""Of a minute's people, so many come in that second."""
-ROWS_APART = 240
-"""Between the stretches of two nodes: four hours of the recording."""
+"""The recording has a row a minute; the air of the demonstration changes by one a second. People come as recorded."""
+FIRST_ROWS = (0, 540, 1260)
+"""Where in the day the nodes start: three of its busier hours."""
+DRIFTS = (0.0, 0.02, -0.03)
+"""What the nodes' clocks gain, as cheap oscillators do and more."""
 
 
 def default_runtime() -> str:
@@ -28,15 +28,15 @@ def default_runtime() -> str:
 
 
 class DemoNode:
-    """One board and what it is fed. `drift` is of its clock: 0.001 gains a millisecond a second."""
+    """One board and what it is fed."""
 
-    def __init__(self, number: int, folder: Path, runtime: str, seed: int, drift: float = 0.0) -> None:
+    def __init__(self, number: int, folder: Path, runtime: str, seed: int) -> None:
         self.number = number
         self.key = secrets.token_bytes(16)
         index = number - FIRST_NODE
-        street = Street.read(
-            RECORDED, interval_s=SECONDS_A_ROW, seed=seed + index, offset=ROWS_APART * index, share=SHARE
-        )
+        first_row = FIRST_ROWS[index % len(FIRST_ROWS)] + index
+        air = Street.read(RECORDED, interval_s=SECONDS_A_ROW, offset=first_row)
+        people = Street.read(RECORDED, seed=seed + index, offset=first_row)
         settings = {"sample_interval_s": SAMPLE_S, "report_interval_s": REPORT_S, "batch": BATCH}
         try:
             self.board = SimulatedBoard(
@@ -46,9 +46,9 @@ class DemoNode:
                 node=number,
                 key=self.key,
                 settings=settings,
-                environment=street.air,
-                walkers=street.walkers(),
-                drift=drift,
+                environment=air.air,
+                walkers=people.walkers(),
+                drift=DRIFTS[index % len(DRIFTS)],
             )
         except (RuntimeError, OSError) as error:
             raise Failure(f"the simulated board of node {number} cannot be made: {error}") from None
@@ -65,9 +65,9 @@ class DemoNode:
         return out
 
     def people(self) -> int:
-        """Who walked through before the last sample: those after it are in no count yet."""
+        """Who walked through between the first sample and the last: the counts after the first one are of them."""
         conversions = self.board.truth.conversions
         if not conversions:
             return 0
-        until = conversions[-1].world_us
-        return sum(passage.world_us <= until for passage in list(self.board.truth.passages))
+        first, last = conversions[0].world_us, conversions[-1].world_us
+        return sum(first < passage.world_us <= last for passage in list(self.board.truth.passages))
