@@ -54,13 +54,15 @@ def holes(columns: list[Cells], rng: Random, share: float) -> list[Cells]:
 def columns(rng: Random) -> list[dict[str, Any]]:
     """Coded batches: recorded ones, and what a recording has never."""
     six = [number for number, _ in NAMES.values()]
-    cases: list[tuple[str, list[int], list[Cells]]] = [("the example of SPEC 4.5", [1], [[2100, 2103, 2103, 2102]])]
+    cases: list[tuple[str, list[int], Sequence[Sequence[int | None]]]] = [
+        ("the example of SPEC 4.5", [1], [[2100, 2103, 2103, 2102]])
+    ]
     cases += [(f"street, {n} samples", six, street(20 * n, n)) for n in (1, 2, 12, 60, 150, 255)]
     cases.append(("street, 150 samples that have an escape", [4], [street(1350, 150)[3]]))
     cases += [(f"street with {share:.0%} missing", six, holes(street(500, 12), rng, share)) for share in (0.05, 0.5)]
     cases.append(("nothing there", six, [[None] * 12 for _ in six]))
-    cases.append(("one reading of each", six, [[None] * i + [7] + [None] * (11 - i) for i in range(6)]))
-    cases.append(("constant", six, [[5] * 12] * 4 + [[0] * 12] * 2))
+    cases.append(("one reading of each", six, [[7 if j == i else None for j in range(12)] for i in range(6)]))
+    cases.append(("constant", six, [[5 if c < 4 else 0 for _ in range(12)] for c in range(6)]))
     many: list[Cells] = [[20 * i + j for j in range(5)] for i in range(16)]
     cases.append(("16 channels", [1, 5] * 8, many))
     cases.append(("ends of the ranges", [1, 2, 3, 4], [[-4000, 8500], [0, 1000], [3000, 11000], [0, 10000]]))
