@@ -211,7 +211,7 @@ async def test_no_ack_without_a_commit(start: Running, monkeypatch: pytest.Monke
 
 
 async def test_a_slow_disk_holds_the_links_back(start: Running, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("wayside_gateway.ingest.PENDING_RECORDS", 600)
+    monkeypatch.setattr("wayside_gateway.commits.PENDING_RECORDS", 600)
     rig, node = await start(), FakeNode()
     free = asyncio.Event()
     works = rig.store.commit_async

@@ -157,7 +157,7 @@ def test_killed_at_any_moment_nothing_acked_is_lost_and_nothing_is_twice(bench: 
     bench.start()
     bench.until(lambda: set(bench.node.records) <= bench.node.acked)
     store = Store(bench.directory / "wayside.sqlite", read_only=True)
-    rows = [row for start in range(0, 5000, 1000) for row in store.after(start, 1000)]
+    rows = store.after(0, 5000)
     store.close()
     bodies = {row.seq: row.body for row in rows}
     assert bodies == bench.node.bodies

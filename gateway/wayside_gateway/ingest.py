@@ -6,16 +6,14 @@ link, and holds no memory beyond the limits below.
 
 import asyncio
 
-from wayside_gateway import log
 from wayside_gateway.clock import GatewayClock
-from wayside_gateway.errors import StoreError
+from wayside_gateway.commits import Commits
 from wayside_gateway.keys import NodeKey
 from wayside_gateway.links.base import Link
 from wayside_gateway.metrics import Metrics
 from wayside_gateway.peer import Peer
-from wayside_gateway.ranges import ranges_of
 from wayside_gateway.refusals import Refusals
-from wayside_gateway.rows import UNREADABLE, AnswerRow, Batch, DefinitionRow, Lost, Outcome
+from wayside_gateway.rows import UNREADABLE, AnswerRow, DefinitionRow, Lost
 from wayside_gateway.session import NodeSession, anchor
 from wayside_gateway.store import Store
 from wayside_protocol import VERSION, event, record
@@ -25,10 +23,6 @@ from wayside_protocol.frame import DOWNLINK, RECORD, Frame, parse
 from wayside_protocol.limits import U32_MAX
 from wayside_protocol.session import Command, Hello, decode_uplink
 
-BATCH_RECORDS = 512
-"""So many records start a commit at once; beyond about this many, a larger group saves nothing."""
-PENDING_RECORDS = 4096
-"""With so many records waiting for the disk no link is read any further: what backs up stays with the nodes."""
 _SAMPLES_HEAD = b"\x86\x00"
 """An array of six whose first element is 0. Whether the rest of it is right is for its readers to find."""
 STALE_MS = 5_000
@@ -53,14 +47,7 @@ class Ingest:
         self._store = store
         self._gateway = gateway
         self._clock = clock
-        self._interval_s = commit_interval_ms / 1000
-        self._log = log.get("ingest")
-        self._batch = Batch()
-        self._touched: list[Peer] = []
-        self._due = asyncio.Event()
-        self._room = asyncio.Event()
-        self._room.set()
-        self._timer: asyncio.TimerHandle | None = None
+        self._commits = Commits(store, self.peers, self.metrics, commit_interval_ms, self._answer)
         self._believed = clock.believed()
         self.set_keys(keys)
 
@@ -78,15 +65,18 @@ class Ingest:
     async def serve(self, link: Link) -> None:
         """Take what this link gives until it ends. Raises what ends it: LinkError."""
         deframer = Deframer()
+        noise_bytes = oversize = 0
         try:
             async for data in link:
                 self.feed(link, deframer.feed(data))
-                if not self._room.is_set():
+                if deframer.noise_bytes != noise_bytes or deframer.oversize != oversize:
+                    self.metrics.count("noise_bytes", deframer.noise_bytes - noise_bytes)
+                    self.metrics.count("oversize", deframer.oversize - oversize)
+                    noise_bytes, oversize = deframer.noise_bytes, deframer.oversize
+                if not self._commits.room.is_set():
                     self.metrics.count("backpressure")
-                    await self._room.wait()
+                    await self._commits.room.wait()
         finally:
-            self.metrics.count("noise_bytes", deframer.noise_bytes)
-            self.metrics.count("oversize", deframer.oversize)
             for peer in self.peers.values():
                 if peer.link is link:
                     peer.link = None
@@ -97,7 +87,8 @@ class Ingest:
             return
         unix_ms = self._clock.unix_ms() or 0
         peers = self.peers
-        records = self._batch.records
+        now_ms = self._clock.monotonic_ms()
+        records = self._commits.batch.records
         for raw in frames:
             try:
                 frame = parse(raw)
@@ -109,7 +100,8 @@ class Ingest:
                     body = peer.open(frame)
                     kind = record.SAMPLES if body[:2] == _SAMPLES_HEAD else self._look_into(frame, body)
                     if not peer.touched:
-                        self._touch(peer)
+                        peer.heard_ms = now_ms
+                        self._commits.touch(peer)
                     peer.seqs.append(frame.b)
                     peer.link = link
                     records.append((frame.node, frame.b, kind, unix_ms, body))
@@ -120,7 +112,7 @@ class Ingest:
             except ProtocolError as error:
                 self._refused(raw, error, link)
         self.metrics.count("frames", len(frames))
-        self._schedule()
+        self._commits.schedule()
 
     def _unknown(self, frame: Frame, link: Link) -> None:
         self.metrics.count("frames_refused", label="unknown_node")
@@ -131,15 +123,6 @@ class Ingest:
         if error.reason == "auth":
             self.refusals.note(parse(raw).node, "auth", self._clock.wall_ms(), link.name)
 
-    def _touch(self, peer: Peer) -> None:
-        """The first of this peer's frames since the last commit."""
-        peer.touched = True
-        self._touched.append(peer)
-        peer.heard_ms = self._clock.monotonic_ms()
-        row = peer.session.wants_reserve()
-        if row is not None:
-            self._batch.nodes[peer.node] = row
-
     def _look_into(self, frame: Frame, body: bytes) -> int:
         """Note what the gateway itself needs of a record; return its kind, UNREADABLE if it is no message."""
         try:
@@ -148,7 +131,7 @@ class Ingest:
             self.metrics.count("records_unreadable", label=error.reason)
             return UNREADABLE
         if isinstance(value, record.Channels):
-            self._batch.definitions.append(DefinitionRow(frame.node, value.set_id, frame.b, body))
+            self._commits.batch.definitions.append(DefinitionRow(frame.node, value.set_id, frame.b, body))
         elif isinstance(value, record.Event) and value.code == event.LOST:
             self._loss(frame.node, value.detail)
         return body[1]
@@ -157,7 +140,7 @@ class Ingest:
         match detail:
             case (int(first), int(last), int(why)) if 0 <= first <= last <= U32_MAX:
                 reason = event.LOSSES.get(why, "unknown")
-                self._batch.lost.append(Lost(node, "", first, last, reason, self._clock.unix_ms() or 0))
+                self._commits.batch.lost.append(Lost(node, "", first, last, reason, self._clock.unix_ms() or 0))
             case _:
                 self.metrics.count("records_unreadable", label="loss_form")
 
@@ -173,8 +156,8 @@ class Ingest:
             row = peer.session.answer(frame, message.id)
             if row is not None:
                 answer = AnswerRow(message.id, message.status, message.result, self._clock.wall_ms())
-                self._batch.answers.append(answer)
-                self._batch.nodes[peer.node] = row
+                self._commits.batch.answers.append(answer)
+                self._commits.batch.nodes[peer.node] = row
             return
         if message.version != VERSION:
             self.metrics.count("frames_refused", label="version")
@@ -184,16 +167,17 @@ class Ingest:
     def _hello(self, peer: Peer, frame: Frame, hello: Hello, link: Link) -> None:
         unix_ms = self._clock.unix_ms()
         late_ms = max(self._clock.monotonic_ms() - link.arrived_ms, self._clock.pulse_age_ms() - 1000, 0)
-        self._batch.nodes[peer.node] = peer.session.hello(frame, hello, self._clock.wall_ms(), link.name)
+        self._commits.batch.nodes[peer.node] = peer.session.hello(frame, hello, self._clock.wall_ms(), link.name)
         peer.undated = None
         if late_ms < STALE_MS and unix_ms is not None:
-            self._batch.anchors.append(anchor(peer.node, frame, hello, unix_ms, late_ms))
+            self._commits.batch.anchors.append(anchor(peer.node, frame, hello, unix_ms, late_ms))
         elif late_ms < STALE_MS:
             peer.undated = (frame, hello, self._clock.monotonic_ms(), late_ms)
         peer.hello_n = frame.b
         peer.link = link
+        peer.heard_ms = self._clock.monotonic_ms()
         if not peer.touched:
-            self._touch(peer)
+            self._commits.touch(peer)
 
     def pulse(self) -> None:
         """About once a second: send commands that are due, and date what waited for a believed clock."""
@@ -214,10 +198,11 @@ class Ingest:
         for peer in self.peers.values():
             if peer.undated is not None:
                 frame, hello, at_ms, late_ms = peer.undated
+                utc_ms = wall_ms - (now_ms - at_ms)
                 if frame.a == peer.session.boot:
-                    self._batch.anchors.append(anchor(peer.node, frame, hello, wall_ms - (now_ms - at_ms), late_ms))
+                    self._commits.batch.anchors.append(anchor(peer.node, frame, hello, utc_ms, late_ms))
                 peer.undated = None
-        self._schedule()
+        self._commits.schedule()
 
     def offer_commands(self) -> None:
         """Look for commands that wait in the store, which other programs may have put there."""
@@ -230,63 +215,13 @@ class Ingest:
 
     # -- to disk and back --------------------------------------------------------------------------------
 
-    def _schedule(self) -> None:
-        pending = len(self._batch.records)
-        if pending >= BATCH_RECORDS:
-            self._due.set()
-            if pending >= PENDING_RECORDS:
-                self._room.clear()
-        elif self._timer is None and self._batch:
-            self._timer = asyncio.get_running_loop().call_later(self._interval_s, self._due.set)
-
     async def run(self, stop: asyncio.Event) -> None:
-        """Commit and ack until `stop`, and then what is left. Raises StoreError: nothing of that was acked."""
-        stopped = asyncio.ensure_future(stop.wait())
-        stopped.add_done_callback(lambda _: self._due.set())
-        try:
-            while not stop.is_set():
-                await self._due.wait()
-                await self.flush()
-        finally:
-            stopped.cancel()
+        """Commit and ack until `stop`. Raises StoreError: nothing of that was acked."""
+        await self._commits.run(stop)
 
     async def flush(self) -> None:
-        """Commit what waits, then answer it."""
-        self._due.clear()
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-        batch, work = self._batch, [(peer, peer.link, peer.seqs, peer.hello_n) for peer in self._touched]
-        for peer in self._touched:
-            peer.seqs, peer.hello_n, peer.touched = [], None, False
-        self._batch, self._touched = Batch(), []
-        self._room.set()
-        if not batch:
-            return
-        try:
-            outcome = await self._store.commit_async(batch)
-        except StoreError as error:
-            self.metrics.count("commits_failed", label=error.reason)
-            raise
-        for node, row in batch.nodes.items():
-            if node in self.peers:
-                self.peers[node].session.committed(row)
-        self._told(outcome)
-        for peer, link, seqs, hello_n in work:
-            if link is not None:
-                if outcome.refused:
-                    seqs = [seq for seq in seqs if (peer.node, seq) not in outcome.refused]
-                self._answer(peer, link, seqs, hello_n)
-
-    def _told(self, outcome: Outcome) -> None:
-        self.metrics.count("commits")
-        self.metrics.count("records_stored", outcome.stored)
-        self.metrics.count("records_repeated", outcome.duplicates)
-        if outcome.conflicts:
-            self.metrics.count("records_conflicting", len(outcome.conflicts))
-            for node in sorted({node for node, _ in outcome.conflicts}):
-                seqs = ranges_of(seq for owner, seq in outcome.conflicts if owner == node)
-                self._log.error("two different records under one number: a key is used twice", node=node, seqs=seqs[:8])
+        """Commit what waits, then ack it. Raises StoreError."""
+        await self._commits.flush()
 
     def _answer(self, peer: Peer, link: Link, seqs: list[int], hello_n: int | None) -> None:
         if hello_n is not None:

@@ -147,8 +147,9 @@ class Batch:
     lost: list[Lost] = field(default_factory=list)
     answers: list[AnswerRow] = field(default_factory=list)
 
-    def __bool__(self) -> bool:
-        return bool(self.records or self.nodes or self.anchors or self.answers)
+    def size(self) -> int:
+        """How much there is to commit: records, and what else peers can make grow."""
+        return len(self.records) + len(self.nodes) + len(self.anchors) + len(self.lost) + len(self.answers)
 
 
 @dataclass(slots=True)
