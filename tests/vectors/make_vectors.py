@@ -68,7 +68,7 @@ def columns(rng: Random) -> list[dict[str, Any]]:
     cases.append(("ends of the ranges", [1, 2, 3, 4], [[-4000, 8500], [0, 1000], [3000, 11000], [0, 10000]]))
     cases.append(("beyond the ranges", [1, 2, 3, 4], [[-4001, 8501], [-1, 1001], [2999, 11001], [-1, 10001]]))
     cases.append(("extremes", [1, 2, 5], [[TOP, -TOP, TOP], [-TOP, TOP, None], [TOP, 0, TOP]]))
-    zeros: list[Cells] = [[0] * 11 + [15], [0] * 11 + [16]]
+    zeros: list[Cells] = [[0 if j < 11 else last for j in range(12)] for last in (15, 16)]
     cases.append(("15 and 16 zeros", [5, 5], zeros))
     for k in range(14):
         column: Cells = [rng.randint(0, 2 << k) for _ in range(40)]

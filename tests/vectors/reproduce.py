@@ -120,7 +120,7 @@ def differences(path: str) -> "dict[str, Any]":
     with open(path) as file:
         vectors = json.load(file)
     key = bytes.fromhex(vectors["key"])
-    wrong: "list[list[Any]]" = []
+    wrong: list[list[Any]] = []
     counts = {}
     for sort in ("columns", "messages", "frames"):
         counts[sort] = len(vectors[sort])
