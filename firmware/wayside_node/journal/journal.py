@@ -184,8 +184,11 @@ class Journal:
         return self._state.losses[0] if self._state.losses else None
 
     def loss_told(self):
-        """The event is on flash: forget the loss. Raises JournalError."""
-        self._state.losses.pop(0)
+        """The event is on flash, as the newest record: forget the loss. Raises JournalError."""
+        reason, first, _ = self._state.losses.pop(0)
+        if reason == LOST_EVICTED:
+            self._state.told_by = self.newest
+            self._state.told_first = first
         self._save()
 
     def close(self):
@@ -223,6 +226,9 @@ class Journal:
                 self._drop(at)
         raise JournalError("journal_write")
 
+    def _waits(self, seq):
+        return self._acks.next(seq) == seq
+
     def _drop(self, at):
         """Evict a segment. What waits in it is counted on flash first, so that a cut in between counts it once."""
         first, last = self._index.first[at], self._index.last[at]
@@ -230,6 +236,8 @@ class Journal:
         if waiting:
             low, high = self._acks.next(first), eviction.last_waiting(self._index, self._acks, at)
             self._state.evicted += waiting
+            if self._waits(self._state.told_by):  # that event may be evicted too: the next one tells all of it again
+                low = min(low, self._state.told_first)
             self._state.lose(LOST_EVICTED, low, high)
             self._state.dropping = first
             self._save()

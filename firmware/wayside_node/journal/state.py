@@ -1,11 +1,13 @@
 """What the journal must know even when its segments are gone, kept in a slot.
 
-    version 1, ceiling 4, floor 4, segment 4, dropping 4, evicted 4, losses 1, then reason 1, first 4, last 4 of each
+    version 1, ceiling 4, floor 4, segment 4, dropping 4, evicted 4, told_by 4, told_first 4, losses 1,
+    then reason 1, first 4, last 4 of each
 
 `ceiling`: no seq from here on was ever used. `floor`: none below it may be used again, whatever the segments say.
 `segment`: first seq of the newest segment made, so that a journal that lost its end is told from one that has it.
-`dropping`: first seq of a segment whose eviction is counted and may not
-be carried out yet. `losses`: ranges of seqs that will never arrive and have not been journaled as events.
+`dropping`: first seq of a segment whose eviction is counted and may not be carried out yet. `told_by`: seq of the
+newest event that tells of evictions, `told_first`: the first seq that it tells of. `losses`: ranges of seqs that will
+never arrive and have not been journaled as events.
 """
 
 import struct
@@ -15,7 +17,7 @@ from wayside_node.slots import Slots
 RESERVE = 512
 """Seqs reserved at a time: more than a segment holds, so that the slot is written about once a segment."""
 LOSSES_MAX = 8
-_HEAD = "<BIIIIIB"
+_HEAD = "<BIIIIIIIB"
 _LOSS = "<BII"
 _VERSION = 1
 
@@ -30,6 +32,8 @@ class State:
         self.segment = 0
         self.dropping = 0
         self.evicted = 0
+        self.told_by = 0
+        self.told_first = 0
         self.losses = []
         stored = self._slots.load()
         self.lost = stored is None and self._slots.damaged > 0
@@ -43,7 +47,8 @@ class State:
         if head[0] != _VERSION:
             self.lost = True
             return
-        self.ceiling, self.floor, self.segment, self.dropping, self.evicted, n = head[1:]
+        self.ceiling, self.floor, self.segment, self.dropping, self.evicted = head[1:6]
+        self.told_by, self.told_first, n = head[6:]
         at = struct.calcsize(_HEAD)
         for _ in range(n):
             self.losses.append(struct.unpack_from(_LOSS, stored, at))
@@ -59,6 +64,8 @@ class State:
             self.segment,
             self.dropping,
             self.evicted,
+            self.told_by,
+            self.told_first,
             len(self.losses),
         )
         for loss in self.losses:
