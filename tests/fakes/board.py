@@ -313,5 +313,3 @@ class Board:
     def plaintext(self) -> dict[int, bytes]:
         """What was journaled, opened."""
         return {seq: self._opener.open(parse(frame)) for seq, frame in self.journaled.items()}
-
-

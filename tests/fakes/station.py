@@ -89,7 +89,9 @@ class Witness:
 class Station:
     """A gateway. `start`, `kill`, `start` … `true_s` is the true time, `wrong_s` how far its own clock is off."""
 
-    def __init__(self, loop: VirtualLoop, path: Path, line: Line, witness: Witness, true_s: Callable[[], float]) -> None:
+    def __init__(
+        self, loop: VirtualLoop, path: Path, line: Line, witness: Witness, true_s: Callable[[], float]
+    ) -> None:
         self.wrong_s = 0.0
         self.believed = True
         self.starts = 0
