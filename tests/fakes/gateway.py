@@ -9,7 +9,6 @@ from wayside_protocol.frame import RECORD, Opener, Sealer, parse
 from wayside_protocol.limits import FRAME_MAX, PLAIN_MAX
 from wayside_protocol.record import Channels, Event, Health, Log, Samples, decode
 from wayside_protocol.session import (
-    Ack,
     Answer,
     Command,
     Hello,
@@ -40,6 +39,7 @@ class FakeGateway:
         self.acks = True
         self.welcomes = True
         self.boot = 0
+        self.last_n = 0
         self.n = 0
         self.frames: dict[int, bytes] = {}
         self.records: dict[int, Body] = {}
@@ -47,7 +47,7 @@ class FakeGateway:
         self.order: list[int] = []
         self.hellos: list[tuple[int, Hello]] = []
         self.answers: list[Answer] = []
-        self.nonces: set[tuple[int, int, int]] = set()
+        self.sessions: dict[tuple[int, int], bytes] = {}
         self.refused: list[str] = []
         self.deframer = Deframer()
         self._opener = Opener(key)
@@ -70,10 +70,11 @@ class FakeGateway:
             return []
         if frame.kind == RECORD:
             return self._record(frame.b, raw, plain)
-        assert (frame.kind, frame.a, frame.b) not in self.nonces, "a nonce was used twice"
-        self.nonces.add((frame.kind, frame.a, frame.b))
-        assert frame.a >= self.boot, "a boot number fell"
-        self.boot = frame.a
+        assert self.sessions.setdefault((frame.a, frame.b), raw) == raw, "a nonce was used twice"
+        if (frame.a, frame.b) <= (self.boot, self.last_n):
+            self.refused.append("replayed")
+            return []
+        self.boot, self.last_n = frame.a, frame.b
         message = decode_uplink(plain)
         if isinstance(message, Answer):
             self.answers.append(message)
