@@ -7,6 +7,8 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from fakes.link import FakeLink
 from fakes.node import KEY, FakeNode
@@ -17,7 +19,7 @@ from wayside_gateway.keys import NodeKey
 from wayside_gateway.rows import UNREADABLE, Batch
 from wayside_gateway.store import Store
 from wayside_protocol import event
-from wayside_protocol.cobs import encode
+from wayside_protocol.cobs import Deframer, encode
 
 NODE = 1001
 
@@ -27,7 +29,8 @@ class Rig:
 
     def __init__(self, path: Path, nodes: tuple[int, ...] = (NODE,)) -> None:
         self.store = Store(path)
-        self.clock = GatewayClock(require_ntp=False)
+        self.believed = True
+        self.clock = GatewayClock(synchronised=lambda: self.believed)
         self.keys = {node: NodeKey(KEY) for node in nodes}
         self.ingest = Ingest(self.store, self.keys, 7, self.clock, commit_interval_ms=5)
         self.link = FakeLink()
@@ -291,3 +294,83 @@ async def test_a_restarted_gateway_goes_on(start: Running, tmp_path: Path) -> No
     replayed = FakeNode()
     again.link.put(replayed.hello())
     await again.settle(lambda: again.ingest.metrics.value("frames_refused", "replayed") == 1)
+
+
+async def test_nobody_is_told_a_time_that_is_not_believed_and_it_is_made_up_for(start: Running) -> None:
+    rig, node = await start(), FakeNode()
+    rig.believed = False
+    rig.clock._asked_s = -10
+    rig.ingest.pulse()
+    node.uptime_ms = 40_000
+    rig.link.put(node.hello() + node.samples())
+    await rig.exchange(node, lambda: node.acked == {1})
+    assert node.welcomes[0].unix_ms is None
+    assert rig.store.anchors(NODE) == []
+    assert rig.store.after(0, 1)[0].received_ms == 0
+    said_ms = rig.clock.wall_ms()
+    await asyncio.sleep(0.2)
+    rig.believed = True
+    rig.clock._asked_s = -10
+    rig.ingest.pulse()
+    await rig.settle(lambda: len(rig.store.anchors(NODE)) == 1)
+    found = rig.store.anchors(NODE)[0]
+    assert (found.boot, found.uptime_ms) == (1, 40_000)
+    assert abs(found.utc_ms - said_ms) < 150  # the hello's own moment, not when the clock was set
+    rig.ingest.pulse()
+    rig.link.put(node.hello())
+    await rig.exchange(node, lambda: len(node.welcomes) == 2)
+    assert abs((node.welcomes[1].unix_ms or 0) - rig.clock.wall_ms()) < 1000
+
+
+async def test_a_hello_that_waited_in_our_own_buffers_dates_nothing(start: Running) -> None:
+    rig, node = await start(), FakeNode()
+    rig.clock.pulse()
+    rig.clock._pulse_s = rig.clock._monotonic_s() - 60  # this process stood still for a minute
+    rig.link.put(node.hello())
+    await rig.exchange(node, lambda: len(node.welcomes) == 1)
+    assert rig.store.anchors(NODE) == []
+    rig.clock.pulse()
+    node.uptime_ms += 30_000
+    rig.link.put(node.hello())
+    await rig.settle(lambda: len(rig.store.anchors(NODE)) == 1)
+
+
+async def test_a_welcome_names_its_hello_and_what_is_held(start: Running) -> None:
+    rig, node = await start(), FakeNode()
+    for _ in range(40):
+        line = node.samples()
+        if node.next_seq % 2:
+            rig.link.put(line)
+    rig.link.put(node.hello())
+    await rig.exchange(node, lambda: len(node.welcomes) == 1)
+    welcome = node.welcomes[0]
+    assert welcome.hello_n == 0
+    assert len(welcome.held) == 16
+    assert welcome.held[0] == (2, 2)
+    assert welcome.held[-1] == (40, 40)
+    node.reboot()
+    node.next_seq = 31
+    rig.link.put(node.hello(oldest=11))
+    await rig.exchange(node, lambda: len(node.welcomes) == 2)
+    assert node.welcomes[1].held == tuple((n, n) for n in range(12, 31, 2))
+
+
+@given(st.lists(st.binary(max_size=60), max_size=10), st.integers(0, 1 << 30))
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_nothing_that_a_line_brings_raises(tmp_path: Path, frames: list[bytes], number: int) -> None:
+    rng = random.Random(number)
+    node = FakeNode()
+
+    async def feed() -> None:
+        rig = Rig(tmp_path / f"{number}.sqlite")
+        genuine = [node.seal(rng.randbytes(rng.randrange(1, 40))), node.hello(), node.answer(rng.randrange(99))]
+        damaged = [bytearray(line) for line in genuine]
+        for line in damaged:
+            line[rng.randrange(len(line))] = rng.randrange(256)
+        raw = [*frames, *Deframer().feed(b"".join(genuine)), *Deframer().feed(b"".join(damaged))]
+        rng.shuffle(raw)
+        rig.ingest.feed(rig.link, raw)
+        await rig.ingest.flush()
+        rig.store.close()
+
+    asyncio.run(feed())

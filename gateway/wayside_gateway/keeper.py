@@ -125,7 +125,11 @@ class Keeper:
 
     def write_status(self, what: dict[str, object]) -> None:
         """Write the status file for other processes. It is a view: nothing depends on it."""
-        status = {"pid": os.getpid(), "at_ms": int(time.time() * 1000), **what, "metrics": self._metrics.snapshot()}
+        now_ms = int(time.time() * 1000)
+        offset_ms = now_ms - self._clock.monotonic_ms()
+        heard = {str(n): p.heard_ms + offset_ms for n, p in self._ingest.peers.items() if p.heard_ms}
+        measured = {"heard_ms": heard, "metrics": self._metrics.snapshot()}
+        status = {"pid": os.getpid(), "at_ms": now_ms, **what, **measured}
         try:
             write_private(self._status_path, json.dumps(status, indent=1).encode(), sync=False)
         except OSError as error:
