@@ -105,6 +105,8 @@ class Host:
         self._open_usb()
         self.process = BoardProcess(self.runtime, [str(c) for c in config], p.heap, self.extra)
         self.log.add("info", f"boot {self.boots}: {self.cause.name}, {self.runtime}")
+        if self.runtime == "cpython" and self.boots == 1:
+            self.log.add("warning", "this board runs on CPython, not on MicroPython")
 
     def _stop(self) -> None:
         if self.process is not None:
