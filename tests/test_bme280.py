@@ -403,5 +403,5 @@ def test_what_the_arithmetic_costs_a_32_bit_board() -> None:
     trim.pressure_q8(Counted(vector["adc"]["P"]))
     trim.humidity_q10(Counted(vector["adc"]["H"]))
     size = sum(16 + 16 * -(-((abs(value).bit_length() + 15) // 16 * 2) // 16) for value in made)
-    assert 10 < len(made) <= 40, (len(made), size)
-    assert size <= 1280
+    assert 10 < len(made) <= 20
+    assert size <= 640

