@@ -14,7 +14,6 @@ TABLE = (
     ("report_interval_s", 720, 1, 86400),  # how late a reading may be: a batch closes then at the latest
     ("batch", 12, 1, 255),  # samples in a record at most: SAMPLES_MAX of the protocol
     ("health_interval_s", 3600, 60, 86400),
-    ("altitude_m", 0, -500, 9000),
     ("beam_spacing_mm", 200, 50, 1000),  # between the two beams, along the way people walk
     ("beam_swap", 0, 0, 1),  # 1: in and out are the other way round, for a node mounted the other way
     ("beam_debounce_ms", 60, 0, 500),  # a beam that clears for less is still blocked by the same person
