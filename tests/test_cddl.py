@@ -25,7 +25,7 @@ from wayside_protocol import event, quantity, record, session
 from wayside_protocol.errors import CborError, MessageError
 
 try:
-    import pycddl  # type: ignore[import-untyped, unused-ignore]
+    import pycddl
 except ImportError:
     pycddl = None
 
