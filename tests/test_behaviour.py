@@ -11,7 +11,6 @@ from pathlib import Path
 from random import Random
 
 import pytest
-from wayside_node.sampler import PAUSED
 
 from fakes.board import Board, Build
 from fakes.line import LINES, PERFECT, Damage, Line
@@ -20,6 +19,7 @@ from fakes.virtual_loop import VirtualLoop
 from wayside_gateway.gaps import find
 from wayside_gateway.ingest import Ingest
 from wayside_gateway.links.base import Link
+from wayside_node.sampler import PAUSED
 from wayside_protocol import record
 
 START_UNIX = 1_800_000_000

@@ -11,6 +11,7 @@ from pathlib import Path
 from random import Random
 from typing import Any, NamedTuple
 
+from fakes.line import Line
 from wayside_node import clock as node_clock
 from wayside_node import files, identity, startup
 from wayside_node import sampler as node_sampler
@@ -27,8 +28,6 @@ from wayside_node.session import About, Numbers, Session
 from wayside_node.settings import Settings
 from wayside_node.spool import Spool
 from wayside_node.watchdog import ResetCause
-
-from fakes.line import Line
 from wayside_protocol.event import CAUSE_POWER, CLOCK_SET
 from wayside_protocol.frame import Opener, Sealer, parse
 from wayside_protocol.quantity import HUMIDITY, TEMPERATURE, WALKERS_IN
@@ -113,7 +112,7 @@ class _Port:
 
 
 class Board:
-    """`power_on`, `cut`, `power_on` … `journaled` is what the journal said is on flash, by seq; `readings` the truth."""
+    """`power_on`, `cut`, `power_on` … `journaled`: what the journal said is on flash, by seq; `readings`: the truth."""
 
     def __init__(
         self,

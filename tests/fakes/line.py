@@ -1,4 +1,4 @@
-"""A serial line in virtual time between a node and a gateway, with what lines do to bytes. All of it drawn from a seed."""
+"""A serial line in virtual time between a node and a gateway, with what lines do to bytes, all drawn from a seed."""
 
 import asyncio
 from collections.abc import Callable, Sequence
