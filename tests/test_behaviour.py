@@ -47,7 +47,7 @@ class Run:
     async def drain(self) -> float:
         """On a perfect line and with the power on, until the node has nothing that waits; return the seconds taken."""
         begun_s = self.loop.time()
-        while not self.board.on:
+        while not self.board.on:  # noqa: ASYNC110 - no event of the firmware's tells it
             await asyncio.sleep(LOOK_S)
         self.board.pause()
         while self.board.journal.waiting or self.board.sampler.state != PAUSED:
@@ -91,7 +91,7 @@ def stored(run: Run) -> dict[int, bytes]:
 
 
 def check(run: Run) -> None:
-    """The promises, after a run that was drained: all that was journaled is held, and whatever is not has its reason."""
+    """The promises, after a run that was drained: what was journaled is held, and whatever is not has its reason."""
     assert run.witness.faults == []
     journaled, held = run.board.plaintext(), stored(run)
     gaps = find(run.station.store, {}, run.board.build.node).nodes[0].gaps
@@ -138,7 +138,8 @@ def play(
         took_s = await run.drain()
         check(run)
         print(
-            f"records {len(run.board.journaled)} ({live} live), readings {len(run.board.readings)}, boots {run.board.boots},"
+            f"records {len(run.board.journaled)} ({live} live), readings {len(run.board.readings)},"
+            f" boots {run.board.boots},"
             f" torn writes {run.board.torn_cuts}, gateway starts {run.station.starts}, cuts {run.line.cuts},"
             f" frames {run.witness.frames}, acks {run.witness.acks}, acked {run.witness.acked},"
             f" bytes lost {run.line.up.lost} of {run.line.up.sent}, drained in {took_s:.0f} s"

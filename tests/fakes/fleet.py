@@ -81,7 +81,7 @@ class FleetNode:
             return [self._hello(now_s)]
         if not self._flight:
             self._heard_s = now_s  # nothing is owed
-        out = []
+        out: list[bytes] = []
         for seq, sent_s in self._flight.items():
             if now_s - sent_s > REPEAT_S and len(out) < limit:
                 self._flight[seq] = now_s
