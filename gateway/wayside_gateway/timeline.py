@@ -5,8 +5,9 @@ that boot: uptime and UTC at one moment. Between two anchors of a boot time runs
 measured rate, with a bound that grows with the distance. An unknown time stays unknown.
 """
 
+import math
 from bisect import bisect_left
-from itertools import groupby
+from itertools import groupby, pairwise
 from typing import NamedTuple
 
 from wayside_gateway.clock import GatewayClock
@@ -115,6 +116,24 @@ class Boot:
         return Estimate(utc_ms, bound_ms, True)
 
 
+class _Span(NamedTuple):
+    """Records that were written between two hellos: when that can have been, and whether a clock was wrong then."""
+
+    earliest_ms: int
+    latest_ms: float
+    before: Anchor | None
+    after: Anchor | None
+    calm: bool
+    """No hello beside it showed a wrong clock."""
+
+
+def _span(before: Anchor | None, after: Anchor | None) -> _Span:
+    earliest_ms = max(FLOOR_S * 1000, before.utc_ms - BATCH_SPAN_MS if before is not None else 0)
+    latest_ms = math.inf if after is None else after.utc_ms + after.bound_ms + FUTURE_MS
+    calm = not any(anchor.clock_wrong() for anchor in (before, after) if anchor is not None)
+    return _Span(earliest_ms, latest_ms, before, after, calm)
+
+
 class _History(NamedTuple):
     """What is known of one node's clocks."""
 
@@ -122,8 +141,10 @@ class _History(NamedTuple):
     boot: int
     """Its current boot, -1 before its first hello."""
     boots: dict[int, Boot]
-    anchors: list[Anchor]
     newests: list[int]
+    """The newest seq at each hello."""
+    spans: list[_Span]
+    """What is known of the records between each two hellos, one more than there are hellos."""
 
 
 class Timeline:
@@ -168,40 +189,35 @@ class Timeline:
         anchors = self._store.anchors(node)
         row = self._store.node(node)
         boots = {boot: Boot(list(group)) for boot, group in groupby(anchors, key=lambda anchor: anchor.boot)}
-        return _History(version, row.boot if row else -1, boots, anchors, [anchor.newest for anchor in anchors])
+        spans = [_span(*pair) for pair in pairwise([None, *anchors, None])]
+        return _History(version, row.boot if row else -1, boots, [anchor.newest for anchor in anchors], spans)
 
     # -- plain Unix seconds ------------------------------------------------------------------------------
 
     def plain(self, node: int, t: int, seq: int, received_ms: int) -> Time:
         """A node's own Unix seconds: taken if nothing speaks against them, else mapped by what its clock showed."""
         history = self._history(node)
-        at = bisect_left(history.newests, seq)  # the first hello that this record was on flash for
-        before = history.anchors[at - 1] if at else None
-        after = history.anchors[at] if at < len(history.anchors) else None
-        latest_ms = received_ms or self._clock.unix_ms() or 0
-        if after is not None and (not latest_ms or after.utc_ms + after.bound_ms < latest_ms):
-            latest_ms = after.utc_ms + after.bound_ms
-        earliest_ms = max(FLOOR_S * 1000, before.utc_ms - BATCH_SPAN_MS if before is not None else 0)
-
-        def possible(utc_ms: float) -> bool:
-            return earliest_ms <= utc_ms and (not latest_ms or utc_ms <= latest_ms + FUTURE_MS)
-
+        span = history.spans[bisect_left(history.newests, seq)]
         t_ms = t * 1000
-        wrong = after if _covers(after, t_ms) else None
-        if wrong is None and possible(t_ms):
+        latest_ms = span.latest_ms
+        limit_ms = (received_ms or self._clock.unix_ms() or math.inf) + FUTURE_MS
+        if limit_ms < latest_ms:
+            latest_ms = limit_ms
+        wrong = None if span.calm else _wrong_at(span.after, t_ms)
+        if wrong is None and span.earliest_ms <= t_ms <= latest_ms:
             return Time(float(t), SYNCED, SYNCED_BOUND_S)
-        wrong = wrong or (before if _covers(before, t_ms) else None)
+        wrong = wrong or _wrong_at(span.before, t_ms)
         if wrong is None or wrong.clock_ms is None or wrong.boot not in history.boots:
             return NEVER
         estimate = history.boots[wrong.boot].at(wrong.uptime_ms + t_ms - wrong.clock_ms)
-        return _reconstructed(estimate) if possible(estimate.utc_ms) else NEVER
+        return _reconstructed(estimate) if span.earliest_ms <= estimate.utc_ms <= latest_ms else NEVER
 
 
-def _covers(anchor: Anchor | None, t_ms: int) -> bool:
-    """Whether the node's clock was wrong at this hello, and t is of the same boot on that wrong clock."""
+def _wrong_at(anchor: Anchor | None, t_ms: int) -> Anchor | None:
+    """This anchor, if the node's clock was wrong at its hello and t_ms is of the same boot on that wrong clock."""
     if anchor is None or anchor.clock_ms is None or not anchor.clock_wrong():
-        return False
-    return t_ms >= anchor.clock_ms - anchor.uptime_ms * (1 + RATE_UNKNOWN)
+        return None
+    return anchor if t_ms >= anchor.clock_ms - anchor.uptime_ms * (1 + RATE_UNKNOWN) else None
 
 
 def _reconstructed(estimate: Estimate) -> Time:
