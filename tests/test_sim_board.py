@@ -1,12 +1,16 @@
 """The simulated board as firmware sees it: small programs of our own, in virtual time."""
 
 import calendar
+import subprocess
+import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from wayside_sim.board import SimulatedBoard
+from wayside_sim.board import SimulatedBoard, run_world
+from wayside_sim.flash import FlashOp, PowerCut
 from wayside_sim.process import micropython_folder
 from wayside_sim.profile import BoardProfile
 from wayside_sim.wire import Cause
@@ -14,6 +18,7 @@ from wayside_sim.world import World
 
 Make = Callable[..., SimulatedBoard]
 
+RUNTIME = "micropython" if micropython_folder() else "cpython"
 needs_micropython = pytest.mark.skipif(micropython_folder() is None, reason="no MicroPython wheel for this machine")
 
 
@@ -29,8 +34,7 @@ def make(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Make]:
             workdir=tmp_path / f"board{len(boards)}",
             firmware={"main.py": main},
             runtime=request.param,
-            world=World(virtual=True, start_unix=1_700_000_000),
-            **options,  # type: ignore[arg-type]
+            **{"world": World(virtual=True, start_unix=1_700_000_000), **options},  # type: ignore[arg-type]
         )
         boards.append(board)
         board.start()
@@ -370,3 +374,80 @@ def test_the_shims_leave_the_heap_to_the_firmware(make: Make) -> None:
     taken, heap = (int(word) for word in board.log.output.split()[:2])
     assert taken < 21_000, "docs/simulator.md says how much they take"
     assert heap <= 256 * 1024
+
+
+def test_edges_during_a_flash_erase_keep_their_own_times(make: Make) -> None:
+    board = make(
+        """
+import machine, time
+times = []
+pin = machine.Pin(7, machine.Pin.IN)
+pin.irq(lambda p: times.append((time.ticks_us(), p.value())))
+f = open("/f", "wb")
+for i in range(40):
+    f.write(bytes(4096))
+f.close()
+time.sleep_ms(1)
+print(times == [(50000 * i, i & 1) for i in range(1, 11)], time.ticks_ms() > 1000)
+"""
+    )
+    for i in range(1, 11):
+        board.world.at(300_000 + 50_000 * i, lambda i=i: board.host.pins.drive(7, i & 1))  # type: ignore[misc]
+    board.run(30)
+    assert board.log.output.split("\n")[0] == "True True"
+
+
+def test_a_flash_that_refuses_gives_an_oserror(make: Make) -> None:
+    board = make(
+        """
+def write():
+    try:
+        with open("/f", "wb") as f:
+            f.write(bytes(4096))
+    except OSError as e:
+        print("refused", e.errno)
+write()
+print("on")
+"""
+    )
+
+    def hook(op: FlashOp) -> PowerCut | None:
+        raise OSError(5, "worn out")
+
+    board.flash.hook = hook
+    board.run(5)
+    assert "refused 5\non" in board.log.output.replace("\r", "")
+
+
+def test_boards_that_share_a_world_run_side_by_side(make: Make) -> None:
+    program = "import time\nfor i in range(3):\n    time.sleep_ms({})\n    print(i)\n"
+    first = make(program.format(1000))
+    second = make(program.format(700), world=first.world)
+    order: list[str] = []
+    first.uart_sink = lambda data: order.append("a" + data.decode()[:1])
+    second.uart_sink = lambda data: order.append("b" + data.decode()[:1])
+    run_world([first, second], 3_500_000)
+    assert [word for word in order if word[1].isdigit()] == ["b0", "a0", "b1", "a1", "b2", "a2"]
+
+
+def test_the_board_ends_with_its_host(tmp_path: Path) -> None:
+    """A host that is killed leaves no board process behind."""
+    stubborn = "import time\nwhile True:\n    try:\n        time.sleep(0.05)\n    except BaseException:\n        pass\n"
+    (tmp_path / "main.py").write_text(stubborn)
+    script = (
+        "import time\nfrom pathlib import Path\nfrom wayside_sim.board import SimulatedBoard\n"
+        f"board = SimulatedBoard(workdir=Path({str(tmp_path / 'b')!r}), runtime={RUNTIME!r},"
+        f" firmware={{'main.py': Path({str(tmp_path / 'main.py')!r})}})\n"
+        "board.start()\nwhile not board.host.process:\n    time.sleep(0.01)\n"
+        "print(board.host.process.pid, flush=True)\ntime.sleep(60)\n"
+    )
+    host = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True)
+    assert host.stdout is not None
+    pid = int(host.stdout.readline())
+    host.kill()
+    host.wait()
+    host.stdout.close()
+    until = time.monotonic() + 10
+    while Path(f"/proc/{pid}").exists() and time.monotonic() < until:
+        time.sleep(0.05)
+    assert not Path(f"/proc/{pid}").exists()

@@ -12,7 +12,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future
-from os import pipe, read, set_blocking, write
+from os import close, pipe, read, set_blocking, write
 from pathlib import Path
 from typing import TypeVar
 
@@ -104,6 +104,8 @@ class SimulatedBoard:
         self._link: Uart | None = None
         self._thread: threading.Thread | None = None
         self._stopping = False
+        self._closed = False
+        self._error: Exception | None = None
         self._commands: deque[Callable[[], None]] = deque()
         self._wake_r, self._wake_w = pipe()
         set_blocking(self._wake_r, False)
@@ -147,8 +149,15 @@ class SimulatedBoard:
 
     def close(self) -> None:
         """Stop for good."""
-        self.stop()
-        self.flash.close()
+        if self._closed:
+            return
+        self._closed = True
+        try:
+            self.stop()
+        finally:
+            self.flash.close()
+            for fd in (self._wake_r, self._wake_w):
+                close(fd)
 
     def __enter__(self) -> "SimulatedBoard":
         self.start()
@@ -168,8 +177,13 @@ class SimulatedBoard:
         """Reset the chip from outside."""
         self.do(lambda: self.host.reset(cause))
 
+    def files(self) -> dict[str, bytes]:
+        """What is on the flash, by path. The board must be off, or between two writes."""
+        return self.do(lambda: image.read(self.flash.path, self.profile))
+
     @property
     def state(self) -> str:
+        """`off`, `on`, or `hung`: it computes for ever, or its process has ended."""
         return self.host.state
 
     @property
@@ -222,7 +236,16 @@ class SimulatedBoard:
         if not done():
             raise TimeoutError(f"not within {timeout_s} s of the world\n{self.log}")
 
+    def set_drift(self, drift: float) -> None:
+        """From now on the board's clock gains so much: 0.1 is 10 % fast."""
+
+        def act() -> None:
+            self.clock.drift = drift
+
+        self.do(act)
+
     def set_rtc(self, unix_s: float) -> None:
+        """Set the board's RTC, right or wrong."""
         self.do(lambda: self.clock.set_rtc(int(unix_s * 1e6)))
 
     # The thread of real time
@@ -231,6 +254,8 @@ class SimulatedBoard:
         """Do something in the board's thread, and wait for it."""
         if self._thread is None or threading.current_thread() is self._thread:
             return act()
+        if self._error is not None:
+            raise RuntimeError(f"{self.name}'s thread has failed") from self._error
         done: Future[T] = Future()
 
         def command() -> None:
@@ -247,11 +272,16 @@ class SimulatedBoard:
         write(self._wake_w, b"\0")
 
     def _loop(self) -> None:
-        while not self._stopping:
-            while self._commands:
-                self._commands.popleft()()
-            self.world.advance(self.world.now_us)
-            self._turn()
+        try:
+            while not self._stopping:
+                while self._commands:
+                    self._commands.popleft()()
+                self.world.advance(self.world.now_us)
+                self._turn()
+        except Exception as e:  # noqa: BLE001 -- told to whoever uses the board next
+            self._error = e
+            self.log.add("error", f"the simulation failed: {e!r}")
+            self.host.power_off()
 
     def _turn(self) -> None:
         poll = select.poll()

@@ -45,6 +45,8 @@ class PowerLost(Exception):
 
 
 Hook = Callable[[FlashOp], PowerCut | None]
+"""Looks at an operation before it is done. It may cut the power, or raise OSError: the chip refuses, and nothing is
+done."""
 
 
 class Flash:
@@ -103,6 +105,10 @@ class Flash:
         if cut is not None:
             raise PowerLost(f"erase {block}, {size} of {self.block_size} bytes")
         return self.timing.erase_us
+
+    def corrupt(self, block: int, offset: int, data: bytes) -> None:
+        """Have bytes of the image become others, as rot would."""
+        os.pwrite(self._fd, data, self._at(block, offset, len(data)))
 
     def _ask(self, kind: str, block: int, offset: int, data: bytes) -> PowerCut | None:
         self.count += 1

@@ -158,6 +158,8 @@ class Host:
             self.log.add("warning", f"power cut: {e}")
             self.power_off()
             return
+        except OSError as e:
+            answer = (-(e.errno or errno.EIO), b"")
         if answer is not None and process is self.process:
             self._reply(*answer)
 

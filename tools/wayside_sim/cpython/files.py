@@ -2,7 +2,7 @@
 
 import errno
 import os as host_os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from types import ModuleType
 from typing import Any
 
@@ -39,11 +39,17 @@ class _Chip(UserContext):
         return data
 
     def prog(self, cfg: Any, block: int, off: int, data: bytes) -> int:
-        self._flash.writeblocks(block, data, off)
-        return 0
+        return self._result(self._flash.writeblocks, block, data, off)
 
     def erase(self, cfg: Any, block: int) -> int:
-        self._flash.ioctl(6, block)
+        return self._result(self._flash.ioctl, 6, block)
+
+    @staticmethod
+    def _result(operation: Callable[..., Any], *args: Any) -> int:
+        try:
+            operation(*args)
+        except OSError as error:
+            return -(error.errno or errno.EIO)
         return 0
 
     def sync(self, cfg: Any) -> int:

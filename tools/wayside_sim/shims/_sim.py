@@ -87,9 +87,12 @@ def call(op, a, b, c, data, n, into):
     _request[4] = n
     _request[5] = lag
     lag = 0
-    _tx.write(_request)
-    if n:
-        _tx.write(data, n)
+    try:
+        _tx.write(_request)
+        if n:
+            _tx.write(data, n)
+    except OSError:
+        _lost()
     _read(_reply, _WORD * _WORDS)
     if _reply[1]:
         _read(into, _reply[1])
