@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from wayside_tools.commands.common import DEFAULT_SETTINGS, SettingsFile, load_settings
-from wayside_tools.errors import Misuse
+from wayside_tools.errors import Failure, Misuse
 from wayside_tools.output import JsonFlag, print_json, print_table, say
 
 app = typer.Typer(help="The nodes of a gateway: list, add, show, remove.", no_args_is_help=True)
@@ -43,6 +43,7 @@ def add(
     json: JsonFlag = False,
 ) -> None:
     """Add a node, and show once what it is to be given: its number and key. A running gateway knows it at once."""
+    from wayside_gateway.errors import KeyFileError
     from wayside_gateway.keys import KeyFile, new_key, parse_key
     from wayside_tools.fleet import free_number, provisioning, write_private_json
 
@@ -54,7 +55,14 @@ def add(
     if out is not None and out.exists():
         raise Misuse(f"{out} is there already: it is not overwritten")
     loaded.keys_path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    KeyFile(loaded.keys_path).add(node, secret, name, replace)
+    try:
+        KeyFile(loaded.keys_path).add(node, secret, name, replace)
+    except KeyFileError as error:
+        if error.reason != "known":
+            raise
+        raise Failure(
+            f"{error.message} --replace gives it another one; until the node has that, it is not heard."
+        ) from None
     given = provisioning(loaded, node, secret, name)
     if out is not None:
         write_private_json(out, given)
