@@ -12,7 +12,11 @@ from hypothesis import HealthCheck, settings
 
 DATA = Path(__file__).parent / "data"
 
-settings.register_profile("default", deadline=None, print_blob=True, suppress_health_check=[HealthCheck.too_slow])
+# The same examples in every run. `--hypothesis-profile=explore` draws others; it prints what repeats a failure.
+settings.register_profile(
+    "default", deadline=None, derandomize=True, print_blob=True, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.register_profile("explore", settings.get_profile("default"), derandomize=False)
 settings.load_profile("default")
 
 SEED_VARIABLE = "WAYSIDE_TEST_SEED"

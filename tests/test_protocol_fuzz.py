@@ -1,5 +1,6 @@
 """The fuzzers' targets: on their seeds, on drawn bytes, and for a bounded while under atheris."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -9,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fuzz import targets
-from protocol_values import examples
+from protocol_values import DEPTH_VARIABLE, examples
 
 RUN = Path(__file__).parent / "fuzz" / "run.py"
 # Runs that take each target about ten seconds.
@@ -38,6 +39,7 @@ def test_damaged_seeds(target: str, data: st.DataObject) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(600)
 @pytest.mark.parametrize("target", targets.TARGETS)
 def test_under_atheris(target: str, seed: int, tmp_path: Path) -> None:
     """Guided by coverage. `tests/fuzz/run.py TARGET` runs for as long as one likes."""
@@ -48,8 +50,36 @@ def test_under_atheris(target: str, seed: int, tmp_path: Path) -> None:
         cwd=tmp_path,
         capture_output=True,
         text=True,
-        timeout=110,
+        timeout=500,
         check=False,
     )
     assert done.returncode == 0, done.stderr[-6000:]
     assert f"Done {RUNS[target]} runs" in done.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize(
+    "name", ["aead", "cbor", "cddl", "cobs", "columns", "cose", "protocol_frame", "protocol_messages"]
+)
+def test_properties_in_depth(name: str, seed: int, tmp_path: Path) -> None:
+    """The other protocol tests once more, with three times the examples and other ones than in every run."""
+    arguments = ["-q", "-m", "not micropython", "--hypothesis-profile=explore", f"--hypothesis-seed={seed}"]
+    done = subprocess.run(
+        [
+            sys.executable,
+            "-m",
+            "pytest",
+            *arguments,
+            "-p",
+            "no:cacheprovider",
+            str(Path(__file__).parent / f"test_{name}.py"),
+        ],
+        cwd=tmp_path,
+        env={**os.environ, DEPTH_VARIABLE: "3"},
+        capture_output=True,
+        text=True,
+        timeout=500,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout[-6000:]
