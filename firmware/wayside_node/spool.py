@@ -195,7 +195,7 @@ def _take_rows(data, found, rows):
     """Rows up to the first that is cut or damaged; return where that is, and the CRC of all before it."""
     crc = crc32(data[: HEAD - 1])
     at = HEAD
-    while at < len(data) and found.n < ROWS_MAX:
+    while at < len(data):
         length = data[at] if data[at] else 4
         end = at + 1 + length
         if end >= len(data):
@@ -204,7 +204,7 @@ def _take_rows(data, found, rows):
         if passed & 0xFF != data[end]:
             break
         if data[at]:
-            if not _take_row(data, at + 1, end, found, rows):
+            if found.n == ROWS_MAX or not _take_row(data, at + 1, end, found, rows):
                 break
             found.n += 1
         else:
