@@ -7,12 +7,7 @@ Two ways to run it:
   `run(seconds)`; the serial port's other end is `uart_sink` and `feed()`.
 """
 
-import select
-import threading
-from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import Future
-from os import close, pipe, read, set_blocking, write
 from pathlib import Path
 from typing import TypeVar
 
@@ -23,6 +18,7 @@ from wayside_sim.clock import BoardClock
 from wayside_sim.flash import Flash
 from wayside_sim.host import Host
 from wayside_sim.i2c import Chip, I2CBus
+from wayside_sim.live import LiveThread
 from wayside_sim.profile import BoardProfile
 from wayside_sim.provision import node_files
 from wayside_sim.pty_port import PtyPort
@@ -37,11 +33,6 @@ T = TypeVar("T")
 def _indoors(world_us: int) -> tuple[float, float, float]:
     """The air where nobody said how it is: °C, %RH, hPa."""
     return 21.5, 45.0, 1013.25
-
-
-PTY_LOOK_S = 0.05
-"""How often a port that nobody has open is looked at; no byte is lost meanwhile."""
-JOIN_S = 10.0
 
 
 class SimulatedBoard:
@@ -91,7 +82,7 @@ class SimulatedBoard:
         self.clock = BoardClock(self.world, drift=drift, rtc_start_unix=p.rtc_start_unix, battery=p.rtc_battery)
         extra = [f"{board}={source}" for board, source in sources.items()] if runtime == "cpython" else []
         self.host = Host(self.world, self.profile, self.flash, self.clock, runtime, extra)
-        self.host.on_uart = self._connect  # type: ignore[method-assign]
+        self.host.on_uart = self._connect
         self.host.on_noise = self._noise
         self.host.on_power = self._power_chips
         self.log = self.host.log
@@ -102,14 +93,8 @@ class SimulatedBoard:
         self.beams = Beams(self.world, self.host.pins, self.truth, p.beam_pins, p.beam_blocked)
         self.beams.walk_all(walkers)
         self._link: Uart | None = None
-        self._thread: threading.Thread | None = None
-        self._stopping = False
+        self._live = LiveThread(name, self.world, self.host, self.pty, self._hear)
         self._closed = False
-        self._error: Exception | None = None
-        self._commands: deque[Callable[[], None]] = deque()
-        self._wake_r, self._wake_w = pipe()
-        set_blocking(self._wake_r, False)
-        set_blocking(self._wake_w, False)
 
     # What is on the board
 
@@ -130,20 +115,13 @@ class SimulatedBoard:
         if self.world.virtual:
             self.host.power_on()
             return
-        if self._thread is None:
-            self._stopping = False
-            self._thread = threading.Thread(target=self._loop, name=f"sim {self.name}", daemon=True)
-            self._thread.start()
+        self._live.start()
         self.do(self.host.power_on)
 
     def stop(self) -> None:
         """Switch everything off and let go of the PTY; the flash image stays."""
         self.do(self.host.power_off)
-        if self._thread is not None:
-            self._stopping = True
-            self._wake()
-            self._thread.join(JOIN_S)
-            self._thread = None
+        self._live.stop()
         if self.pty is not None:
             self.pty.unplug()
 
@@ -156,8 +134,7 @@ class SimulatedBoard:
             self.stop()
         finally:
             self.flash.close()
-            for fd in (self._wake_r, self._wake_w):
-                close(fd)
+            self._live.close()
 
     def __enter__(self) -> "SimulatedBoard":
         self.start()
@@ -204,7 +181,11 @@ class SimulatedBoard:
 
     def feed(self, data: bytes) -> None:
         """Send bytes to the board's link."""
-        self.do(lambda: self._link.feed(data) if self._link is not None else None)
+        self.do(lambda: self._hear(data))
+
+    def _hear(self, data: bytes) -> None:
+        if self._link is not None:
+            self._link.feed(data)
 
     def _connect(self, port: int, uart: Uart) -> None:
         if port == self.profile.link:
@@ -222,6 +203,10 @@ class SimulatedBoard:
             self._link.inject(data)
         else:
             self._sent(data)
+
+    def do(self, act: Callable[[], T]) -> T:
+        """Do something to the board's models: in its thread where it has one."""
+        return self._live.do(act)
 
     # Time
 
@@ -241,77 +226,13 @@ class SimulatedBoard:
 
         def act() -> None:
             self.clock.drift = drift
+            self.host.reclock()
 
         self.do(act)
 
     def set_rtc(self, unix_s: float) -> None:
         """Set the board's RTC, right or wrong."""
         self.do(lambda: self.clock.set_rtc(int(unix_s * 1e6)))
-
-    # The thread of real time
-
-    def do(self, act: Callable[[], T]) -> T:
-        """Do something in the board's thread, and wait for it."""
-        if self._thread is None or threading.current_thread() is self._thread:
-            return act()
-        if self._error is not None:
-            raise RuntimeError(f"{self.name}'s thread has failed") from self._error
-        done: Future[T] = Future()
-
-        def command() -> None:
-            try:
-                done.set_result(act())
-            except Exception as e:  # noqa: BLE001 -- handed to the caller as it is
-                done.set_exception(e)
-
-        self._commands.append(command)
-        self._wake()
-        return done.result(JOIN_S)
-
-    def _wake(self) -> None:
-        write(self._wake_w, b"\0")
-
-    def _loop(self) -> None:
-        try:
-            while not self._stopping:
-                while self._commands:
-                    self._commands.popleft()()
-                self.world.advance(self.world.now_us)
-                self._turn()
-        except Exception as e:  # noqa: BLE001 -- told to whoever uses the board next
-            self._error = e
-            self.log.add("error", f"the simulation failed: {e!r}")
-            self.host.power_off()
-
-    def _turn(self) -> None:
-        poll = select.poll()
-        poll.register(self._wake_r, select.POLLIN)
-        process = self.host.process
-        if process is not None:
-            poll.register(process.request_fd, select.POLLIN)
-            poll.register(process.output_fd, select.POLLIN)
-        timeout = None if (due := self.world.next_us()) is None else self.world.host_seconds_until(due)
-        pty = self.pty.fd if self.pty is not None and self.pty.listened else -1
-        if pty >= 0 and self.pty is not None:
-            poll.register(pty, select.POLLIN | (select.POLLOUT if self.pty.backlog else 0))
-        elif self.pty is not None and self.pty.fd >= 0:
-            timeout = PTY_LOOK_S if timeout is None else min(timeout, PTY_LOOK_S)
-        events = dict(poll.poll(None if timeout is None else timeout * 1000))
-        if self._wake_r in events:
-            read(self._wake_r, 4096)
-        if pty in events and self.pty is not None:
-            self._exchange(self.pty)
-        if process is not None and process is self.host.process:
-            if process.output_fd in events:
-                self.host.printed()
-            if process.request_fd in events:
-                self.host.serve_one()
-
-    def _exchange(self, pty: PtyPort) -> None:
-        pty.flush()
-        data = pty.read()
-        if data and self._link is not None:
-            self._link.feed(data)
 
 
 def run_world(boards: Sequence[SimulatedBoard], until_us: int, done: Callable[[], bool] | None = None) -> None:

@@ -5,6 +5,9 @@ import errno
 from collections.abc import Callable
 from typing import Protocol
 
+TIMEOUT_US = 50_000
+"""MicroPython's default timeout of an I2C bus."""
+
 
 class Chip(Protocol):
     """A chip on the bus. Addresses within it are the chip's own business."""
@@ -40,7 +43,10 @@ class I2CBus:
             chip.write(out)
         return 0, chip.read(size) if size else b""
 
-    def duration_us(self, sent: int, read: int) -> int:
-        """Time on the wire: 9 clocks a byte, an address byte for each direction, start and stop."""
-        clocks = 9 * (sent + read + 1 + (1 if sent and read else 0)) + 2
+    def duration_us(self, sent: int, read: int, error: int = 0) -> int:
+        """Time on the wire: 9 clocks a byte, an address byte for each direction, start and stop. A chip that is not
+        there costs an address; a bus that hangs, the driver's patience."""
+        if error == errno.ETIMEDOUT:
+            return TIMEOUT_US
+        clocks = 9 * (1 if error else sent + read + 1 + (1 if sent and read else 0)) + 2
         return clocks * 1_000_000 // self.freq_hz + 1

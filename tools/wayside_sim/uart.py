@@ -28,6 +28,7 @@ class Uart:
         self.sink: Callable[[bytes], None] | None = None
         self.lost_in = 0
         self._rx_free_us = 0
+        self._event: Event | None = None
         self.close()
 
     def close(self) -> None:
@@ -40,7 +41,9 @@ class Uart:
         self._tx_size = 0
         self._rx_size = 0
         self._tx_from_us = 0.0
-        self._event: Event | None = None
+        if self._event is not None:
+            self._event.cancelled = True
+            self._event = None
 
     def open(self, baud: int, bits: int, tx_size: int, rx_size: int) -> None:
         self.is_open = True
