@@ -1,6 +1,7 @@
 """Cuts the power at every FIRST + k * STEP-th flash operation of a scripted life of a node's storage, boots from what
 is left, and compares; with AGAIN, the boot after the cut is itself cut at every operation, before one is let through.
-Runs in MicroPython; argv: FIRST STEP AGAIN. Prints counts, and what was wrong, as JSON."""
+Runs in MicroPython; argv: FIRST STEP AGAIN PROGRAM (littlefs's program size). Prints counts, and what was wrong, as
+JSON."""
 
 import gc
 import json
@@ -24,7 +25,9 @@ WIDTH = 3
 BATCH = 4
 KEY = b"0123456789abcdef"
 INTERVALS = (60, 30, 20, 15)
+SETTINGS_TURNS = (5, 12, 19)
 SALVAGED_N = 255
+PROGRAM = int(sys.argv[4])
 
 
 def sample(i: int) -> "list[int]":
@@ -43,7 +46,7 @@ class Node:
         self.spooled: list[int] = []  # samples of the open batch whose add returned
         self.adding = -1
         self.boots: list[int] = []
-        self.settings_done = 0
+        self.intervals = [INTERVALS[0]]  # what may be in force
         self.next_sample = 0
         self.evicted = 0
 
@@ -110,10 +113,11 @@ class Node:
         for turn in range(64):
             for _ in range(BATCH):
                 self.take()
-            if turn in (5, 12, 19):
-                self.settings_done = -self.settings_done - 1
-                self.settings.change({"sample_interval_s": INTERVALS[turn // 6]})
-                self.settings_done = turn // 6
+            if turn in SETTINGS_TURNS:
+                k = SETTINGS_TURNS.index(turn) + 1
+                self.intervals = [INTERVALS[k - 1], INTERVALS[k]]
+                self.settings.change({"sample_interval_s": INTERVALS[k]})
+                self.intervals = [INTERVALS[k]]
             if turn in (9, 14):
                 self.ack(1, self.journal.newest)
             if turn % 7 == 3:
@@ -131,9 +135,7 @@ def verify(old: Node) -> "tuple[Node, int]":
     boots = [b for b in old.boots if b >= 0]
     assert not boots or node.boots[0] > boots[-1], "boot fell"
     assert not node.settings.lost, "settings lost"
-    before = abs(old.settings_done)
-    allowed = [INTERVALS[old.settings_done]] if old.settings_done >= 0 else [INTERVALS[before - 1], INTERVALS[before]]
-    assert node.settings.sample_interval_s in allowed, "settings mixed"
+    assert node.settings.sample_interval_s in old.intervals, "settings mixed"
     journal = node.journal
     assert not journal.torn, "segment torn"
     assert not journal.corrupt, "record corrupt"
@@ -191,7 +193,7 @@ def go_on(node: Node) -> None:
 
 
 def mount(flash: Flash) -> None:
-    vfs.mount(vfs.VfsLfs2(flash), ROOT)
+    vfs.mount(vfs.VfsLfs2(flash, progsize=PROGRAM), ROOT)
 
 
 def cut_boots(flash: Flash, boots: "list[int]") -> int:
@@ -256,7 +258,7 @@ def rehearse(image: bytes) -> "dict[str, int]":
 
 def main(first: int, step: int, again: bool) -> None:
     flash = Flash(BLOCKS)
-    vfs.VfsLfs2.mkfs(flash)
+    vfs.VfsLfs2.mkfs(flash, progsize=PROGRAM)
     image = bytes(flash.data)
     script = rehearse(image)
     cuts = lost = 0
