@@ -35,7 +35,8 @@ def run(board, node, key):
     boot = identity.next_boot(root)
     clock = Clock(boot)
     journal = Journal(root, board.JOURNAL_BYTES)
-    sealer, opener = Sealer(key), Opener(key)
+    sealer = Sealer(key)
+    opener = Opener(key, sealer)
     recorder = Recorder(node, clock, journal, sealer)
     spool = Spool(root)
 

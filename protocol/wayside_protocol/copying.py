@@ -11,11 +11,14 @@ if TYPE_CHECKING or sys.implementation.name == "cpython":
         out[at : at + n] = data[:n]
 
 else:
-    _FORMATS = tuple("%ds" % (16 * i) for i in range(66))
+    _formats = [None] * 66  # each made when it is first needed: all of them are 4 KiB of heap
 
     def copy_into(out, at, data, n):
         if at + n + 15 < len(out):
-            struct.pack_into(_FORMATS[n + 15 >> 4], out, at, data)
+            blocks = n + 15 >> 4
+            if _formats[blocks] is None:
+                _formats[blocks] = "%ds" % (blocks << 4)
+            struct.pack_into(_formats[blocks], out, at, data)
         else:
             for i in range(n):
                 out[at + i] = data[i]

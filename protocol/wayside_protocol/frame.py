@@ -158,10 +158,10 @@ def external_aad(frame: Frame, boot: "int | None" = None) -> bytes:
 
 
 class Opener:
-    """Opens frames sealed under one node's key."""
+    """Opens frames sealed under one node's key. A node lends it the cipher of its sealer: two have no room there."""
 
-    def __init__(self, key: bytes) -> None:
-        self._ccm = Ccm(key)
+    def __init__(self, key: bytes, sealer: "Sealer | None" = None) -> None:
+        self._ccm = sealer._ccm if sealer else Ccm(key)
         self._open = getattr(self._ccm, "open", None)
 
     def open(self, frame: Frame, boot: "int | None" = None) -> bytes:
