@@ -213,7 +213,7 @@ def test_a_backlog_goes_through_whole() -> None:
 @pytest.mark.timeout(600)
 @pytest.mark.usefixtures("mosquitto")
 def test_speed_and_memory_of_the_gateway() -> None:
-    """The best of three. CPU and memory are the gateway's alone; the rate needs the two cores to itself, so on a machine
+    """The best of three. CPU and memory are the gateway's alone; the rate needs two cores to itself, so on a machine
     that does other things as well, as beside a second test worker, half of it must do."""
     busy = os.getloadavg()[0] > 0.3
     results = []
