@@ -12,7 +12,8 @@ import pytest
 from wayside_sim.board import SimulatedBoard, run_world
 from wayside_sim.flash import FlashOp, PowerCut
 from wayside_sim.process import micropython_folder
-from wayside_sim.profile import BoardProfile
+from wayside_sim.profile import BoardProfile, of_board
+from wayside_sim.sources import firmware_dir
 from wayside_sim.wire import Cause
 from wayside_sim.world import World
 
@@ -22,7 +23,10 @@ RUNTIME = "micropython" if micropython_folder() else "cpython"
 needs_micropython = pytest.mark.skipif(micropython_folder() is None, reason="no MicroPython wheel for this machine")
 
 
-@pytest.fixture(params=[pytest.param("micropython", marks=[needs_micropython, pytest.mark.micropython]), "cpython"])
+MICROPYTHON = [pytest.param("micropython", marks=[needs_micropython, pytest.mark.micropython])]
+
+
+@pytest.fixture(params=[*MICROPYTHON, "cpython"])
 def make(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Make]:
     """Boards that run one main.py."""
     boards: list[SimulatedBoard] = []
@@ -40,7 +44,6 @@ def make(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Make]:
         board.start()
         return board
 
-    build.__name__ = request.param
     yield build
     for board in boards:
         board.close()
@@ -366,9 +369,8 @@ print("used", used)
     assert "used 0\n" in board.log.output
 
 
+@pytest.mark.parametrize("make", MICROPYTHON, indirect=True)
 def test_the_shims_leave_the_heap_to_the_firmware(make: Make) -> None:
-    if make.__name__ == "cpython":
-        pytest.skip("CPython has no heap to measure")
     board = make("import _sim, gc\nprint(_sim.shim_bytes, gc.mem_free() + gc.mem_alloc())\n")
     board.run(1)
     taken, heap = (int(word) for word in board.log.output.split()[:2])
@@ -451,3 +453,38 @@ def test_the_board_ends_with_its_host(tmp_path: Path) -> None:
     while Path(f"/proc/{pid}").exists() and time.monotonic() < until:
         time.sleep(0.05)
     assert not Path(f"/proc/{pid}").exists()
+
+
+def test_a_clock_that_begins_to_drift_wakes_the_board_when_its_own_time_has_come(make: Make) -> None:
+    board = make("import time\nfor i in range(2):\n    time.sleep(100)\n    print(i)\n")
+    seen: list[float] = []
+    board.uart_sink = lambda data: seen.append(board.world.now_us / 1e6)
+    board.run(50.3)
+    board.set_drift(0.25)
+    board.run(200)
+    assert seen[:2] == pytest.approx([0.3 + 50 + 50 / 1.25, 0.3 + 50 + 150 / 1.25], abs=0.01)
+
+
+def test_a_file_that_the_collector_closes_is_written_though_the_heap_is_locked(make: Make) -> None:
+    board = make(
+        """
+import gc
+def leave():
+    f = open("/left", "wb")
+    f.write(bytes(3000))
+leave()
+for i in range(3):
+    gc.collect()
+    bytearray(5000)
+print(len(open("/left", "rb").read()))
+"""
+    )
+    board.run(5)
+    assert board.log.output.split("\n")[0] == "3000"
+    assert board.flash.faults == []
+
+
+def test_a_profile_comes_from_the_firmwares_board() -> None:
+    profile = of_board("esp32", firmware_dir() / "wayside_node" / "boards")
+    assert (profile.flash_bytes, profile.link, profile.beam_pins) == (2 << 20, 0, (32, 33))
+    assert of_board("sim", firmware_dir() / "wayside_node" / "boards") == BoardProfile()

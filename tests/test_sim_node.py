@@ -1,5 +1,6 @@
 """The project's firmware on the simulated board, in virtual time: what it delivers is what the models measured."""
 
+import random
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ from fakes.gateway import FakeGateway
 from wayside_protocol import columns, event
 from wayside_protocol.record import Channels, Health, Samples
 from wayside_sim.board import SimulatedBoard
-from wayside_sim.flash import FlashTiming
+from wayside_sim.flash import FlashOp, FlashTiming, PowerCut
 from wayside_sim.process import micropython_folder
 from wayside_sim.profile import BoardProfile
 from wayside_sim.street import Street
@@ -26,6 +27,7 @@ needs_micropython = [
     pytest.mark.micropython,
     pytest.mark.skipif(micropython_folder() is None, reason="no MicroPython wheel for this machine"),
 ]
+RUNTIME = "micropython" if micropython_folder() else "cpython"
 RUNTIMES = [pytest.param("micropython", marks=needs_micropython), "cpython"]
 
 
@@ -119,6 +121,32 @@ def test_nothing_is_lost_by_power_cuts_and_resets(site: Callable[..., Site], run
     assert sorted(gateway.records) == list(range(min(gateway.records), max(gateway.records) + 1))
     assert set(gateway.seen.values()) <= {1, 2}
     assert gateway.refused == []
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_nothing_is_lost_when_the_power_goes_during_flash_operations(site: Callable[..., Site], seed: int) -> None:
+    rng = random.Random(seed)
+    here = site(RUNTIME)
+    left = 0
+
+    def hook(op: FlashOp) -> PowerCut | None:
+        nonlocal left
+        left -= 1
+        return PowerCut(rng.choice([0, len(op.data) // 2, None])) if left == 0 else None
+
+    here.board.flash.hook = hook
+    for _ in range(6):
+        left = rng.randrange(1, 60)
+        here.board.run(200)
+        if here.board.state == "off":
+            here.board.power_on()
+    left = 0
+    here.board.run(300)
+    gateway = here.gateway
+    assert here.board.boots > 1
+    assert sorted(gateway.records) == list(range(min(gateway.records), max(gateway.records) + 1))
+    assert gateway.refused == []
+    assert here.board.flash.faults == []
 
 
 def without_heap(record: Health) -> dict[int, int | str]:

@@ -19,6 +19,7 @@ from wayside_sim.flash import Flash
 from wayside_sim.host import Host
 from wayside_sim.i2c import Chip, I2CBus
 from wayside_sim.live import LiveThread
+from wayside_sim.process import default_runtime, micropython_folder
 from wayside_sim.profile import BoardProfile
 from wayside_sim.provision import node_files
 from wayside_sim.pty_port import PtyPort
@@ -46,7 +47,7 @@ class SimulatedBoard:
         *,
         workdir: Path,
         name: str = "board",
-        runtime: str = "micropython",
+        runtime: str | None = None,
         profile: BoardProfile | None = None,
         firmware: Mapping[str, Path] | None = None,
         files: Mapping[str, bytes] | None = None,
@@ -59,8 +60,12 @@ class SimulatedBoard:
         speed: float = 1.0,
         drift: float = 0.0,
     ) -> None:
+        runtime = runtime or default_runtime()
         if runtime not in ("micropython", "cpython"):
             raise ValueError("runtime is micropython or cpython")
+        if runtime == "micropython" and micropython_folder() is None:
+            raise RuntimeError("MicroPython's unix port is not installed; use runtime='cpython'")
+        self.runtime = runtime
         self.workdir = workdir
         self.name = name
         self.profile = profile or BoardProfile()

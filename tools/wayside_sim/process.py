@@ -51,6 +51,11 @@ def micropython_folder() -> str | None:
     return str(Path(spec.origin).parent) if spec and spec.origin else None
 
 
+def default_runtime() -> str:
+    """`micropython` where it can be had, else `cpython`."""
+    return "micropython" if micropython_folder() else "cpython"
+
+
 @dataclass
 class Request:
     """What the board asks for; `lag_us` is what its clock went on by itself since the last answer."""

@@ -5,7 +5,7 @@ import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
-from wayside_sim import build
+from wayside_sim.sources import firmware_dir
 
 
 def node_files(
@@ -13,7 +13,7 @@ def node_files(
 ) -> dict[str, bytes]:
     """The files that make a board this node, by their path on it. Raises ValueError for a key or settings it cannot
     have."""
-    firmware = str(build.REPOSITORY / "firmware")
+    firmware = str(firmware_dir())
     if firmware not in sys.path:
         sys.path.append(firmware)
     from wayside_node import identity
