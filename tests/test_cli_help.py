@@ -76,3 +76,11 @@ def test_a_reader_that_has_enough_is_no_error(data_dir: Path) -> None:
     process.wait(30)
     assert b"Traceback" not in stderr
     assert b"Exception ignored" not in stderr
+
+
+@pytest.mark.parametrize(("path", "command"), COMMANDS, ids=lambda v: " ".join(v) if isinstance(v, tuple) else "")
+def test_every_command_and_option_is_in_the_docs(path: tuple[str, ...], command: object) -> None:
+    text = (Path(__file__).parents[1] / "docs" / "commands.md").read_text()
+    assert " ".join(["wayside", *path]) in text
+    options = [option for p in getattr(command, "params", []) for option in p.opts if option.startswith("--")]
+    assert [option for option in options if f"{option}" not in text] == []

@@ -15,8 +15,8 @@ from wayside_tools.demo.readings import Reading
 
 STEPS_OFF = 1.001
 """Steps that a reading may be off the data sheet's formula: that is in floating point, the node's in integers."""
-TIME_SLACK_S = 0.6
-"""Half a second of rounding to whole seconds, and the conversion's own milliseconds."""
+TIME_SLACK_S = 1.1
+"""A sample may be a second off the place that its record gives it, and its conversion takes milliseconds."""
 QUANTITIES = ("temperature", "humidity", "pressure")
 
 

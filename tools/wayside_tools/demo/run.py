@@ -104,6 +104,7 @@ def running_demo(
     """Start everything, and stop it again in order."""
     with contextlib.ExitStack() as stack:
         folder = keep if keep is not None else Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="wayside-")))
+        folder = folder.resolve()
         folder.mkdir(parents=True, exist_ok=True)
         if (folder / "data").exists():
             raise Failure(f"{folder} holds an earlier demonstration: give another folder")
