@@ -221,11 +221,24 @@ def test_age_removes_only_what_every_uplink_has(store: Store) -> None:
     assert store.lost() == []
 
 
+def test_what_is_put_aside_at_the_front_holds_back_nothing_else(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("wayside_gateway.retention.STEP_ROWS", 10)
+    store.set_uplinks(["a"])
+    store.commit(Batch(records=[rec(n, received_ms=n, body=bytes(900)) for n in range(1, 401)]))
+    ids = [row.id for row in store.after(0, 999)]
+    store.advance("a", ids[398], park=[Parked(number, "time", 0) for number in ids[:40]])
+    assert retain(store, Limits(used_bytes(store) // 2, 1 << 50), now_ms=200).lost == 0
+    assert [row.seq for row in store.after(0, 999)][:40] == list(range(1, 41))
+    assert retain(store, BIG, now_ms=5_000).lost == 0
+    assert [row.seq for row in store.after(0, 999)] == [*range(1, 41), 400]
+
+
 def test_retention_by_age_waits_for_a_clock(store: Store) -> None:
-    store.commit(Batch(records=[rec(1, received_ms=1), rec(2, received_ms=0), rec(3, received_ms=9_900)]))
+    records = [rec(1, received_ms=1), rec(2, received_ms=0), rec(3, received_ms=9_900), rec(4, received_ms=9_901)]
+    store.commit(Batch(records=records))
     assert retain(store, BIG, now_ms=10_000, believed=False).delivered == 0
     assert retain(store, BIG, now_ms=10_000).delivered == 1  # 2 has no time of its own and stands before 3
-    assert retain(store, BIG, now_ms=12_000).delivered == 1  # never the newest
+    assert retain(store, BIG, now_ms=12_000).delivered == 2  # never the newest
 
 
 def test_ids_are_not_given_twice_after_retention(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from wayside_gateway.ingest import Ingest
 from wayside_gateway.keys import KeyFile
 from wayside_gateway.metrics import Metrics
 from wayside_gateway.refusals import REFUSALS_MAX
-from wayside_gateway.retention import Limits, retain
+from wayside_gateway.retention import Limits, Removed, sweep
 from wayside_gateway.store import Store
 
 PULSE_S = 1.0
@@ -106,7 +106,9 @@ class Keeper:
 
     async def _retain(self) -> None:
         believed = self._clock.believed()
-        removed = await self._store.run(retain, self._store, self._limits, self._clock.wall_ms(), believed)
+        now_ms, removed = self._clock.wall_ms(), Removed()
+        while await self._store.run(sweep, self._store, self._limits, now_ms, believed, removed):
+            continue  # new records are committed between the steps
         if removed.delivered:
             self._metrics.count("records_retired", removed.delivered)
         if removed.lost:

@@ -4,7 +4,6 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from wayside_gateway import commit
-from wayside_gateway.database import told
 from wayside_gateway.ranges import ranges_of
 from wayside_gateway.rows import Lost
 from wayside_gateway.store import Store
@@ -48,19 +47,31 @@ def _unsent(store: Store) -> list[tuple[str, int, frozenset[int]]]:
     return out
 
 
-def _oldest(store: Store, received_before_ms: int | None) -> list[tuple[int, int, int]]:
-    """id, node and seq of the oldest records, never of the newest one: its id must not be given again."""
-    if received_before_ms is None:
-        limit = store.newest_id() - 1
-    else:
-        row = store.read(
-            "SELECT coalesce(max(id), 0) FROM (SELECT id, received_ms FROM record ORDER BY id LIMIT ?)"
-            " WHERE received_ms BETWEEN 1 AND ?",
-            (STEP_ROWS, received_before_ms),
+Known = tuple[int, int, int, int]
+"""id, node, seq and received_ms of a record."""
+
+
+def _oldest(store: Store, sent_to: int | None) -> list[Known]:
+    """The oldest records, never the newest one: its id must not be given again.
+
+    With sent_to only those up to that id that no uplink has put aside.
+    """
+    limit = store.newest_id() - 1
+    sql = "SELECT id, node, seq, received_ms FROM record WHERE id <= ? ORDER BY id LIMIT ?"
+    if sent_to is not None:
+        limit = min(limit, sent_to)
+        sql = (
+            "SELECT id, node, seq, received_ms FROM record WHERE id <= ?"
+            " AND id NOT IN (SELECT id FROM parked JOIN cursor USING (uplink) WHERE enabled) ORDER BY id LIMIT ?"
         )
-        limit = min(int(str(row[0][0])), store.newest_id() - 1)
-    rows = store.read("SELECT id, node, seq FROM record WHERE id <= ? ORDER BY id LIMIT ?", (limit, STEP_ROWS))
-    return [(int(str(a)), int(str(b)), int(str(c))) for a, b, c in rows]
+    rows = store.read(sql, (limit, STEP_ROWS))
+    return [(int(str(a)), int(str(b)), int(str(c)), int(str(d))) for a, b, c, d in rows]
+
+
+def _too_old(rows: list[Known], before_ms: int) -> list[int]:
+    """The ids up to the last one that came before then. One without a time (0) goes with those around it."""
+    old = [at for at, row in enumerate(rows) if 0 < row[3] <= before_ms]
+    return [row[0] for row in rows[: old[-1] + 1]] if old else []
 
 
 def _remove(store: Store, ids: list[int], lost: Iterable[Lost] = ()) -> None:
@@ -71,14 +82,14 @@ def _remove(store: Store, ids: list[int], lost: Iterable[Lost] = ()) -> None:
 
 
 def _losses(
-    rows: list[tuple[int, int, int]], unsent: list[tuple[str, int, frozenset[int]]], now_ms: int
+    rows: list[Known], unsent: list[tuple[str, int, frozenset[int]]], now_ms: int
 ) -> tuple[list[Lost], set[int]]:
     """What each uplink loses with these rows, and the ids of the rows that any loses."""
     out: list[Lost] = []
     ids: set[int] = set()
     for uplink, last_id, aside in unsent:
         by_node: dict[int, list[int]] = {}
-        for number, node, seq in rows:
+        for number, node, seq, _ in rows:
             if number > last_id or number in aside:
                 by_node.setdefault(node, []).append(seq)
                 ids.add(number)
@@ -87,37 +98,33 @@ def _losses(
     return out, ids
 
 
-def _sweep(store: Store, limits: Limits, now_ms: int, believed: bool, removed: Removed) -> bool:
-    """One step; True if there may be more to do."""
+def sweep(store: Store, limits: Limits, now_ms: int, believed: bool, removed: Removed) -> bool:
+    """One step, of STEP_ROWS at most; True if there may be more to do. Raises StoreError.
+
+    Without a believed clock nothing is too old.
+    """
     unsent = _unsent(store)
-    safe_id = min((last_id for _, last_id, _ in unsent), default=store.newest_id())
-    aside: frozenset[int] = frozenset().union(*(ids for _, _, ids in unsent))
-    if believed:
-        old = [i for i, _, _ in _oldest(store, now_ms - limits.max_age_ms) if i <= safe_id and i not in aside]
-        if old:
-            _remove(store, old)
-            removed.delivered += len(old)
-            return True
-    if used_bytes(store) <= limits.max_bytes * (LOW_WATER if removed.delivered or removed.lost else 1):
-        return False
-    rows = _oldest(store, None)
-    sent = [i for i, _, _ in rows if i <= safe_id and i not in aside]
-    if sent:
-        _remove(store, sent)
-        removed.delivered += len(sent)
+    sent = _oldest(store, min((last_id for _, last_id, _ in unsent), default=store.newest_id()))
+    old = _too_old(sent, now_ms - limits.max_age_ms) if believed else []
+    if not old:
+        begun = removed.delivered or removed.lost
+        if used_bytes(store) <= limits.max_bytes * (LOW_WATER if begun else 1):
+            return False
+        old = [row[0] for row in sent]
+    if old:
+        _remove(store, old)
+        removed.delivered += len(old)
         return True
-    if not rows:
-        return False
+    rows = _oldest(store, None)
     lost, ids = _losses(rows, unsent, now_ms)
-    _remove(store, [i for i, _, _ in rows], lost)
+    _remove(store, [row[0] for row in rows], lost)
     removed.lost += len(ids)
-    return True
+    return bool(rows)
 
 
 def retain(store: Store, limits: Limits, now_ms: int, believed: bool = True) -> Removed:
-    """Bring the store within its limits. Without a believed clock nothing is too old. Raises StoreError."""
+    """Bring the store within its limits, in as many steps as that takes. Raises StoreError."""
     removed = Removed()
-    with told(store.path):
-        while _sweep(store, limits, now_ms, believed, removed):
-            pass
+    while sweep(store, limits, now_ms, believed, removed):
+        pass
     return removed
