@@ -71,19 +71,20 @@ def test_bytes_go_through_the_port_both_ways(make: Make) -> None:
 
 def test_what_nobody_listens_to_is_lost(make: Make) -> None:
     board = make(ECHO)
+    assert board.pty is not None
+    pty = board.pty
     board.start()
-    wait_for(lambda: "up" in board.log.output)
+    wait_for(lambda: pty.lost_out == 3)
     with open_port(board) as port:
         port.write(b"x")
         assert port.read(1) == b"x"
-    assert board.pty is not None
-    assert board.pty.lost_out == 3
+    assert pty.lost_out == 3
 
 
 def test_an_unplugged_port_is_gone_and_comes_back_as_another(make: Make) -> None:
     board = make(ECHO)
     board.start()
-    wait_for(lambda: "up" in board.log.output)
+    wait_for(lambda: board.pty is not None and board.pty.lost_out == 3)
     with open_port(board) as port:
         port.write(b"a")
         assert port.read(1) == b"a"
