@@ -13,7 +13,7 @@ import pytest
 
 from wayside_gateway.errors import StoreError
 from wayside_gateway.ranges import RangeSet, ranges_of
-from wayside_gateway.retention import Limits, retain, used_bytes
+from wayside_gateway.retention import Limits, retain, thin_anchors, used_bytes
 from wayside_gateway.rows import Anchor, AnswerRow, Batch, DefinitionRow, Lost, NewRecord, NodeRow, Parked
 from wayside_gateway.store import Store
 
@@ -280,6 +280,27 @@ def test_the_disk_limit_takes_the_sent_first_and_then_says_what_is_lost(store: S
         row.seq for row in store.after(store.after(store.cursor("a"), 5000)[-1].id, 5000)
     }
     assert gone | left == set(range(2001, 6000))
+
+
+def test_old_anchors_are_thinned_by_the_day(store: Store) -> None:
+    hour, day = 3_600_000, 86_400_000
+    anchors = [
+        Anchor(NODE, boot, n * hour, boot * 60 * day + n * hour, 1, None, None, 1)
+        for boot in (1, 2)
+        for n in range(240)
+    ]
+    with store.writing() as db:  # as ten days of each boot leave them
+        db.executemany("INSERT INTO anchor VALUES (?, ?, ?, ?, ?, ?, ?, ?)", anchors)
+    store.commit(Batch(nodes={NODE: NodeRow(NODE, 1, 1, 2, 0, 0, 1, 1, 0, 1, "", "", 0, "")}))
+    now_ms = 2 * 60 * day + 240 * hour
+    thin_anchors(store, Limits(1, 400 * day), now_ms)
+    first, second = store.anchors(NODE, 1), store.anchors(NODE, 2)
+    assert [anchor.uptime_ms // hour for anchor in first] == [h for n in range(10) for h in (24 * n, 24 * n + 23)]
+    assert [anchor.uptime_ms // hour for anchor in second][:6] == [0, 23, 24, 47, 48, 71]
+    assert len(second) == 6 + 7 * 24
+    thin_anchors(store, Limits(1, 20 * day), now_ms)
+    assert store.anchors(NODE, 1) == []
+    assert len(store.anchors(NODE, 2)) == 6 + 7 * 24
 
 
 # -- errors ----------------------------------------------------------------------------------------------

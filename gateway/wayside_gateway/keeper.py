@@ -15,7 +15,7 @@ from wayside_gateway.ingest import Ingest
 from wayside_gateway.keys import KeyFile
 from wayside_gateway.metrics import Metrics
 from wayside_gateway.refusals import REFUSALS_MAX
-from wayside_gateway.retention import Limits, Removed, sweep
+from wayside_gateway.retention import Limits, Removed, sweep, thin_anchors
 from wayside_gateway.store import Store
 
 PULSE_S = 1.0
@@ -24,6 +24,7 @@ LOOK_PULSES = 2
 """How often to look for new keys and commands, in pulses."""
 REFUSALS_PULSES = 30
 RETAIN_PULSES = 60
+THIN_PULSES = 6 * 3600
 STATUS_PULSES = 60
 """The status is written at least so often, and within a few pulses of a change: it lies on an SD card."""
 STATUS_SOON_PULSES = 5
@@ -83,6 +84,8 @@ class Keeper:
             await self.save_refusals()
         if pulse % RETAIN_PULSES == 0:
             await self._retain()
+        if pulse % THIN_PULSES == THIN_PULSES - 1 and self._clock.believed():
+            await self._store.run(thin_anchors, self._store, self._limits, self._clock.wall_ms())
         self._tell(pulse)
 
     def _look_for_keys(self) -> None:

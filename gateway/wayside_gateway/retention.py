@@ -8,10 +8,15 @@ from wayside_gateway.ranges import ranges_of
 from wayside_gateway.rows import Lost
 from wayside_gateway.store import Store
 
+DAY_MS = 86_400_000
 STEP_ROWS = 2000
 """Rows removed in one transaction: a commit of new records never waits longer than for these."""
 LOW_WATER = 0.95
 """Once over its size the store is cut to this part of it, so that it is not cut again at every record."""
+
+
+ANCHORS_WHOLE_MS = 7 * DAY_MS
+"""Anchors younger than this are all kept: what is dated by them may still be on its way."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,3 +133,23 @@ def retain(store: Store, limits: Limits, now_ms: int, believed: bool = True) -> 
     while sweep(store, limits, now_ms, believed, removed):
         pass
     return removed
+
+
+def thin_anchors(store: Store, limits: Limits, now_ms: int) -> int:
+    """Of each older day keep a boot's first and last anchor, of what is too old none; return how many went."""
+    with store.writing() as db:
+        gone = db.execute(
+            "DELETE FROM anchor WHERE utc_ms < ? AND boot < (SELECT boot FROM node WHERE node.node = anchor.node)",
+            (now_ms - limits.max_age_ms,),
+        ).rowcount
+        return (
+            gone
+            + db.execute(
+                "DELETE FROM anchor WHERE utc_ms < ?1"
+                " AND EXISTS (SELECT 1 FROM anchor AS b WHERE b.node = anchor.node AND b.boot = anchor.boot"
+                "  AND b.uptime_ms < anchor.uptime_ms AND b.uptime_ms >= anchor.uptime_ms - anchor.uptime_ms % ?2)"
+                " AND EXISTS (SELECT 1 FROM anchor AS b WHERE b.node = anchor.node AND b.boot = anchor.boot"
+                "  AND b.uptime_ms > anchor.uptime_ms AND b.uptime_ms < anchor.uptime_ms - anchor.uptime_ms % ?2 + ?2)",
+                (now_ms - ANCHORS_WHOLE_MS, DAY_MS),
+            ).rowcount
+        )
