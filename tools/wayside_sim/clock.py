@@ -21,6 +21,7 @@ class BoardClock:
         self.world = world
         self.generation = 0
         self._drift = drift
+        self._rate = _rate(drift)
         self._rtc_start_us = int(rtc_start_unix * 1e6)
         self._battery = battery
         self._base_world = 0
@@ -45,11 +46,8 @@ class BoardClock:
         now = self.world.now_us
         self._base_ticks, self._base_world = self.ticks_us(now), now
         self._drift = drift
+        self._rate = _rate(drift)
         self.generation += 1
-
-    @property
-    def _rate(self) -> int:
-        return round((1 + self._drift) * (1 << RATE_BITS))
 
     def ticks_us(self, world_us: int) -> int:
         """The board's µs since its boot at a world time."""
@@ -61,8 +59,7 @@ class BoardClock:
 
     def words(self) -> tuple[int, int, int]:
         """What CLOCK tells: the host's monotonic µs, the board's ticks then, and their rate."""
-        rate = round((1 + self._drift) * self.world.speed * (1 << RATE_BITS))
-        return self.world.mono_us(self._base_world), self._base_ticks, rate
+        return self.world.mono_us(self._base_world), self._base_ticks, _rate(self._drift, self.world.speed)
 
     def rtc_us(self, world_us: int) -> int:
         """What the RTC shows, as µs of Unix time."""
@@ -70,3 +67,7 @@ class BoardClock:
 
     def set_rtc(self, unix_us: int) -> None:
         self._rtc_less_ticks = unix_us - self.ticks_us(self.world.now_us)
+
+
+def _rate(drift: float, speed: float = 1.0) -> int:
+    return round((1 + drift) * speed * (1 << RATE_BITS))

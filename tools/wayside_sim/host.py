@@ -6,8 +6,6 @@ brings what wakes it.
 """
 
 import errno
-import select
-import time
 from collections import deque
 from collections.abc import Callable
 
@@ -123,7 +121,7 @@ class Host:
     def pump(self) -> None:
         """Serve the process until it waits."""
         while not self.waiting and self.process is not None:
-            if self.world.virtual and not self._asks(self.process, HANG_S):
+            if self.world.virtual and not self.process.asks(HANG_S):
                 self._hangs()
                 return
             self.serve_one()
@@ -152,15 +150,6 @@ class Host:
             answer = (-(e.errno or errno.EIO), b"")
         if answer is not None and process is self.process:
             self._reply(*answer)
-
-    def _asks(self, process: BoardProcess, seconds: float) -> bool:
-        poll = select.poll()
-        poll.register(process.request_fd, select.POLLIN)
-        until = time.monotonic() + seconds
-        while not poll.poll(1000):
-            if time.monotonic() > until:
-                return False
-        return True
 
     def _hangs(self) -> None:
         if (bite_us := self.operations.watchdog_us) is not None:

@@ -4,6 +4,7 @@ import contextlib
 import functools
 import importlib.util
 import os
+import select
 import signal
 import subprocess
 import sys
@@ -104,6 +105,8 @@ class BoardProcess:
         self.output_fd = self._popen.stdout.fileno()
         self._reply_fd = reply_w
         os.set_blocking(self.output_fd, False)
+        self._requests = select.poll()
+        self._requests.register(self.request_fd, select.POLLIN)
 
     @property
     def pid(self) -> int:
@@ -115,6 +118,10 @@ class BoardProcess:
             return os.read(self.output_fd, PIPE_READ)
         except (BlockingIOError, OSError):
             return b""
+
+    def asks(self, seconds: float) -> bool:
+        """Whether there is a request within so many seconds of the host."""
+        return bool(self._requests.poll(seconds * 1000))
 
     def request(self) -> Request | None:
         """The next request, waiting for it; None when the process has ended."""
