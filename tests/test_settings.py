@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from wayside_gateway import log
 from wayside_gateway.errors import KeyFileError, SettingsError
 from wayside_gateway.keys import KeyFile, NodeKey, new_key, parse_key
-from wayside_gateway.settings import Settings, load, parse
+from wayside_gateway.settings import load, parse
 
 LEAST = 'gateway = 1\ndeployment = "town"\ndata = "/var/lib/wayside"\n'
 
@@ -202,11 +202,18 @@ def test_no_password_shows_in_what_is_printed() -> None:
     assert settings.mqtt.password == "secret-word"
 
 
-def test_every_setting_says_what_it_is_for() -> None:
-    """Docstrings under the fields are what the reference is made of."""
-    source = Path(sys.modules[Settings.__module__].__file__ or "").read_text()
-    for line in ("gateway", "deployment", "data", "keys", "serial", "mqtt"):
-        assert f"    {line}:" in source
+def test_every_setting_has_its_line_in_the_docs() -> None:
+    root = Path(__file__).parents[1]
+    done = subprocess.run(
+        [sys.executable, root / "tools" / "checks" / "settings_page.py", "--check"], capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_the_example_of_the_docs_is_right() -> None:
+    page = (Path(__file__).parents[1] / "docs" / "settings.md").read_text()
+    example = page.split("```toml\n")[1].split("```")[0]
+    assert parse(example).gateway == 1
 
 
 # -- keys ------------------------------------------------------------------------------------------------

@@ -4,13 +4,13 @@ import asyncio
 import json
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 from wayside_gateway import log
 from wayside_gateway.atomic import write_private
 from wayside_gateway.clock import GatewayClock
-from wayside_gateway.errors import KeyFileError
+from wayside_gateway.errors import KeyFileError, StoreError
 from wayside_gateway.ingest import Ingest
 from wayside_gateway.keys import KeyFile
 from wayside_gateway.metrics import Metrics
@@ -22,9 +22,10 @@ PULSE_S = 1.0
 """The clock's pulse and due commands."""
 LOOK_PULSES = 2
 """How often to look for new keys and commands, in pulses."""
-REFUSALS_PULSES = 30
-RETAIN_PULSES = 60
-THIN_PULSES = 6 * 3600
+TIDY_S = 30.0
+"""How often what was refused is put on disk; the other tidying comes every so many turns of this."""
+RETAIN_TURNS = 2
+THIN_TURNS = 6 * 120
 STATUS_PULSES = 60
 """The status is written at least so often, and within a few pulses of a change: it lies on an SD card."""
 STATUS_SOON_PULSES = 5
@@ -57,36 +58,51 @@ class Keeper:
         self._describe = describe
         self._told: dict[str, object] = {}
         self._told_pulse = -STATUS_PULSES
+        self._tidy_error = ""
         self._log = log.get("keeper")
 
     async def run(self, stop: asyncio.Event) -> None:
-        """Until `stop`."""
-        pulse = 0
+        """Until `stop`. Tidying waits for the disk, so it has a loop of its own: the pulse must not."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._every(PULSE_S, self._pulse, stop), name="pulse")
+            group.create_task(self._every(TIDY_S, self._tidy, stop), name="tidy")
+
+    @staticmethod
+    async def _every(period_s: float, work: Callable[[int], Awaitable[None]], stop: asyncio.Event) -> None:
+        turn = 0
         while not stop.is_set():
-            await self._once(pulse)
-            pulse += 1
+            await work(turn)
+            turn += 1
             try:
-                async with asyncio.timeout(PULSE_S):
+                async with asyncio.timeout(period_s):
                     await stop.wait()
             except TimeoutError:
                 continue
 
-    async def _once(self, pulse: int) -> None:
+    async def _pulse(self, turn: int) -> None:
         jump_ms = self._clock.pulse()
         if jump_ms:
             self._metrics.count("clock_steps")
             self._log.warning("this machine's clock was set", by_s=round(jump_ms / 1000, 1))
         self._ingest.pulse()
-        if pulse % LOOK_PULSES == 0:
+        if turn % LOOK_PULSES == 0:
             self._look_for_keys()
             self._ingest.offer_commands()
-        if pulse % REFUSALS_PULSES == REFUSALS_PULSES - 1:
+        self._tell(turn)
+
+    async def _tidy(self, turn: int) -> None:
+        try:
             await self.save_refusals()
-        if pulse % RETAIN_PULSES == 0:
-            await self._retain()
-        if pulse % THIN_PULSES == THIN_PULSES - 1 and self._clock.believed():
-            await self._store.run(thin_anchors, self._store, self._limits, self._clock.wall_ms())
-        self._tell(pulse)
+            if turn % RETAIN_TURNS == 0:
+                await self._retain()
+            if turn % THIN_TURNS == THIN_TURNS - 1 and self._clock.believed():
+                await self._store.run(thin_anchors, self._store, self._limits, self._clock.wall_ms())
+            self._tidy_error = ""
+        except StoreError as error:  # ingest says so too, and stops acking; nothing else may stop for it
+            self._metrics.count("tidying_failed", label=error.reason)
+            if error.reason != self._tidy_error:
+                self._log.error("the store cannot be tidied", why=str(error))
+            self._tidy_error = error.reason
 
     def _look_for_keys(self) -> None:
         stamp = self._keys.stamp()

@@ -161,7 +161,7 @@ class LogSettings(_Table):
 
 
 class Settings(_Table):
-    """The whole file."""
+    """What stands before the first table."""
 
     gateway: Annotated[int, Field(ge=1, le=0xFFFF)]
     """This gateway's number, unique among the gateways that any of its nodes can reach."""

@@ -66,7 +66,10 @@ class SerialStation:
         changed = os.stat("/dev").st_mtime_ns
         if changed != self._seen_dev or now_s - self._seen_s >= RESCAN_S:
             self._seen_dev, self._seen_s = changed, now_s
-            self._devices = usb_devices()
+            try:
+                self._devices = usb_devices()
+            except OSError as error:  # a device that left while it was asked: ask again at the next change
+                self._log.warning("USB devices cannot be listed", why=str(error))
         return self._devices
 
     async def _keep(self, port: Port) -> None:
