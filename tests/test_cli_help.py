@@ -1,5 +1,6 @@
 """The command line as a whole: groups, help for everything, exit codes, no tracebacks."""
 
+import contextlib
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -7,6 +8,8 @@ from pathlib import Path
 
 import pytest
 import typer
+from hypothesis import given
+from hypothesis import strategies as st
 
 from cli_runner import wayside
 from wayside_tools import cli
@@ -84,3 +87,21 @@ def test_every_command_and_option_is_in_the_docs(path: tuple[str, ...], command:
     assert " ".join(["wayside", *path]) in text
     options = [option for p in getattr(command, "params", []) for option in p.opts if option.startswith("--")]
     assert [option for option in options if f"{option}" not in text] == []
+
+
+WORDS = st.one_of(
+    st.text(max_size=30), st.sampled_from(["--json", "--key", "--boot", "-1", "--", "-c", "--batch", "1001"])
+)
+
+
+@given(
+    command=st.sampled_from([("decode",), ("nodes", "show"), ("nodes", "add"), ("gaps",), ("bench", "wire")]),
+    data=st.data(),
+)
+def test_any_arguments(tmp_path_factory: pytest.TempPathFactory, command: tuple[str, ...], data: st.DataObject) -> None:
+    """A clear error, never a traceback: what is none of ours comes out of `wayside` here and fails the test."""
+    words = data.draw(st.lists(WORDS.filter(lambda word: "\0" not in word), max_size=5))
+    with contextlib.chdir(tmp_path_factory.getbasetemp()):
+        ended = wayside(*command, *words)
+    assert ended.code in (0, 1, 2)
+    assert "Traceback" not in ended.stderr
