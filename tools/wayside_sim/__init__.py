@@ -1,1 +1,1 @@
-"""A simulated board for the real firmware."""
+"""A simulated board for the real firmware: start at `board.SimulatedBoard`; docs/simulator.md says how to use it."""

@@ -2,8 +2,8 @@
 
 Two ways to run it:
 
-- in real time (or `speed` times as fast) in a thread of its own, its serial port a PTY: `start()` … `stop()`; - in
-  virtual time (`World(virtual=True)`), in the caller's thread and the same every time: `start()`, then
+- in real time (or `speed` times as fast) in a thread of its own, its serial port a PTY: `start()` … `stop()`;
+- in virtual time (`World(virtual=True)`), in the caller's thread and the same every time: `start()`, then
   `run(seconds)`; the serial port's other end is `uart_sink` and `feed()`.
 """
 
@@ -78,7 +78,7 @@ class SimulatedBoard:
         if not path.exists():
             content = _content(sources) | dict(files or {})
             if node is not None:
-                content |= node_files(node, key or bytes(16), settings)
+                content |= node_files(node, key or b"", settings)
             image.make(path, self.profile, content)
         self.flash = Flash(
             path, blocks=self.profile.blocks, block_size=self.profile.block_size, timing=self.profile.timing
