@@ -57,6 +57,7 @@ def run(board, node, key):
     about = About(node, boot, VERSION, board.BOARD, settings.version)
     about.set_id = recorder.set_id
     downlink, orders = Downlink(node, boot, opener), Orders(commands.apply)
+    startup.recall(reset_cause, orders)
     session = Session(about, clock, journal, sealer, downlink, orders, Numbers())
     link = SerialLink(session, clock, open_port(board.SERIAL))
 

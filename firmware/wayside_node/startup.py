@@ -10,12 +10,13 @@ from array import array
 from wayside_node.journal import JournalError
 from wayside_node.seal import advance
 from wayside_node.slots import SlotError, Slots
-from wayside_node.watchdog import WATCHDOG
+from wayside_node.watchdog import REBOOT, WATCHDOG
 from wayside_protocol import event
 from wayside_protocol.errors import ProtocolError
 from wayside_protocol.frame import parse
 from wayside_protocol.limits import FRAME_MAX
 from wayside_protocol.record import Samples, decode
+from wayside_protocol.session import DONE
 
 FIRST_SET = 1
 INT_BYTES = 4
@@ -101,6 +102,12 @@ def begin(root, spool, recorder, journal, opener, channels):
     channel_set.become(channels)
     recorder.define(channel_set.set_id, channels)
     return saved
+
+
+def recall(reset_cause, orders):
+    """The reboot of a boot ago was ordered: whoever asks for it again is answered, and it is not done again."""
+    if reset_cause.kind == REBOOT:
+        orders.remember(reset_cause.gateway, reset_cause.order, DONE)
 
 
 def announce(recorder, boot, cause, firmware, reset_cause, settings):

@@ -4,6 +4,7 @@ import gc
 import io
 import sys
 
+from wayside_node.clock import later, since
 from wayside_node.wake import Wake
 from wayside_protocol.event import CRASH
 from wayside_protocol.limits import TEXT_MAX
@@ -48,22 +49,36 @@ class Task:
         self.clock = clock
         self._recorder = recorder
         self._restart_ms = 0
+        self._held = False
+        self._not_before = 0
+        self._sound_s = 0
         self.beat = watchdog.beat(name)
 
     async def run(self):
         clock = self.clock
-        sound_at = 0
         while True:
-            try:
-                wait = self._step(clock.now())
-                if self._restart_ms and clock.uptime_ms() >= sound_at:
-                    self._restart_ms = 0
-            except Exception as error:  # noqa: BLE001 -- whatever it is, the other stations go on
-                wait = self.fault(error)
-                sound_at = clock.uptime_ms() + wait + SOUND_MS
+            now = clock.now()
+            wait = -since(now, self._not_before) if self._held else 0
+            if wait <= 0:
+                wait = self._try(now)
             wait = min(wait, WAIT_MAX_MS)
             self.beat.waits(clock.now(), wait)
             await self.wake.wait(wait)  # pyright: ignore[reportGeneralTypeIssues] -- MicroPython awaits iterators
+
+    def _try(self, now):
+        """A step; after a fault, none before its time is over, whoever asks."""
+        self._held = False
+        try:
+            wait = self._step(now)
+        except Exception as error:  # noqa: BLE001 -- whatever it is, the other stations go on
+            wait = self.fault(error)
+            self._held = True
+            self._not_before = later(now, wait)
+            self._sound_s = self.clock.uptime_ms() // 1000 + (wait + SOUND_MS) // 1000
+            return wait
+        if self._restart_ms and self.clock.uptime_ms() // 1000 >= self._sound_s:
+            self._restart_ms = 0
+        return wait
 
     def fault(self, error):
         """Tell of the fault; return how long to wait before going on."""
