@@ -1,6 +1,9 @@
 """`wayside nodes` and `wayside gaps`: keys are shown once, and what is missing is told with its reason."""
 
+import os
 import stat
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -185,3 +188,12 @@ def test_any_key_file(tmp_path_factory: pytest.TempPathFactory, data: bytes) -> 
     keys.write_bytes(data)
     keys.chmod(0o600)
     assert wayside("nodes", "list", "-c", folder / "wayside.toml").code in (0, 1)
+
+
+def test_a_terminal_without_utf_8(settings: Path) -> None:
+    wayside("nodes", "add", "7", "--name", "Nordtor – Süd", "-c", settings)
+    command = [sys.executable, "-c", "from wayside_tools.cli import main; main()", "nodes", "list", "-c", str(settings)]
+    environment = {**os.environ, "PYTHONIOENCODING": "ascii"}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "Nordtor ? S?d" in done.stdout

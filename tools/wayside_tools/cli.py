@@ -4,6 +4,7 @@ Exit codes: 0 done, 1 failed, 2 misused. A command's work is imported when it ru
 `gateway run` do not pay for what they do not use.
 """
 
+import io
 import os
 import sys
 from typing import Annotated
@@ -59,6 +60,9 @@ app.add_typer(bench.app, name="bench", rich_help_panel=DEVELOPER)
 
 def main() -> None:
     """Run the command line and exit. What a user can put right is one line on stderr, never a traceback."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a terminal without UTF-8 shows question marks
     try:
         app()
     except (Failure, WaysideError) as error:

@@ -77,8 +77,6 @@ def read(path: Path) -> Series:
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
             return _parse(path.name, csv.reader(file, strict=True))
-    except UnicodeDecodeError as error:
-        raise Failure(f"{path.name}: not text in UTF-8 (byte {error.start})") from None
     except OSError as error:
         raise Failure(f"{path}: {error.strerror}") from None
 
@@ -101,6 +99,8 @@ def _parse(name: str, lines: "csv._reader") -> Series:  # type: ignore[name-defi
             values = [_value(cell, quantity) for cell, quantity in zip(cells[1:], quantities, strict=True)]
             rounded += sum(inexact for _, inexact in values)
             rows.append(tuple(value for value, _ in values))
+    except UnicodeDecodeError:
+        raise Failure(f"{name}, line {lines.line_num + 1} or after: not text in UTF-8") from None
     except (ValueError, csv.Error) as error:
         raise Failure(f"{name}, line {max(lines.line_num, 1)}: {error}") from None
     if quantities is None:
