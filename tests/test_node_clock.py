@@ -84,14 +84,14 @@ def test_an_unset_clock_stamps_boot_and_uptime(board: Board) -> None:
     assert [clock.stamp(ms) for ms in (0, 499, 500, 61_600)] == [(7, 0), (7, 0), (7, 1), (7, 62)]
 
 
-def test_a_plain_time_lasts_while_the_bound_is_two_seconds(board: Board) -> None:
-    """10 % unmeasured: about 20 s. A board 10 % slow has 11.1 % to make up for."""
+def test_a_plain_time_lasts_while_the_bound_allows_two_seconds_rounded(board: Board) -> None:
+    """10 % unmeasured: about 13 s. A board 10 % slow has 11.1 % to make up for."""
     clock = Clock(7)
     welcome(clock, board, rtt_ms=20)
     at = clock.uptime_ms()
     assert clock.stamp(at) == round(board.utc() / 1000)
     lasts = next(s for s in range(60) if not clock.plain(at + 1000 * s))
-    assert 17 <= lasts <= 20
+    assert 13 <= lasts <= 15
     assert clock.stamp(at + 20_000) == (7, (at + 20_500) // 1000)
 
 
@@ -109,7 +109,7 @@ def test_two_welcomes_measure_the_rate(board: Board, rate: float) -> None:
     assert abs(error_ms(clock, board)) <= (clock.bound_ms(clock.uptime_ms()) or 0)
     welcome(clock, board)
     assert clock.rate_ppm == pytest.approx((1 / rate - 1) * 1e6, abs=100)
-    board.true_ms += 7_200_000
+    board.true_ms += 5_400_000
     assert abs(error_ms(clock, board)) <= 300
     assert clock.plain(clock.uptime_ms())
 

@@ -21,8 +21,8 @@ STEP_MS = 2_000
 """An error above it is no drift but a mistake: it is corrected at once, and an event says so."""
 SLEW_PPM = 5_000
 """How fast a small error is worked off: 1 s in 200 s, too slow to be seen between two samples."""
-PLAIN_BOUND_MS = 2_000
-"""A record says Unix seconds while the bound is at most this (SPEC §2.3)."""
+PLAIN_BOUND_MS = 1_500
+"""A record says Unix seconds while the bound is at most this: in whole ones right within 2 s (SPEC §2.3)."""
 
 MILLION = 1_000_000
 NOW_MASK = (1 << 29) - 1

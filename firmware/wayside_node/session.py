@@ -39,7 +39,7 @@ HELLO_SECOND_MS = 30_000
 HELLO_EVERY_MS = 600_000
 """Keep-alive, and often enough for a rate known to 0.1 % to keep the clock within 1 s (SPEC §6.1)."""
 CLOCK_AIM_MS = 1_000
-"""Hello comes earlier than HELLO_EVERY_MS where the clock's bound would pass this: half of what a plain time allows."""
+"""Hello comes earlier than HELLO_EVERY_MS where the clock's bound would pass this, well before a plain time ends."""
 RTT_MAX_MS = 2_000
 """A welcome that took longer sets no clock: it may have been held back (SPEC §6.2)."""
 SILENCE_MS = 20_000
