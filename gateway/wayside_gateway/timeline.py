@@ -36,11 +36,16 @@ ROUNDING_MS = 500
 
 
 class Time(NamedTuple):
-    """When a record's first reading was taken: Unix seconds or None, the quality of that, and its bound in seconds."""
+    """When a record's first reading was taken: Unix seconds or None, the quality of that, and its bound in seconds.
+
+    pace: seconds from one reading to the next, for each second that the record says: 1, but where they are those of an
+    oscillator that is off.
+    """
 
     unix_s: float | None
     quality: str
     bound_s: float
+    pace: float = 1.0
 
 
 NEVER = Time(None, UNKNOWN, 0.0)
@@ -86,6 +91,13 @@ class Boot:
     @property
     def last(self) -> Anchor:
         return self.anchors[-1]
+
+    def righted(self, anchor: Anchor) -> Anchor:
+        """The anchor, of this boot, with the time that it should have had if the gateway's clock was wrong then."""
+        if anchor.uptime_ms >= self.anchors[0].uptime_ms:
+            return anchor
+        estimate = self.at(anchor.uptime_ms)
+        return anchor._replace(utc_ms=round(estimate.utc_ms), bound_ms=round(estimate.bound_ms))
 
     def at(self, uptime_ms: float) -> Estimate:
         """When the node's uptime was this."""
@@ -189,6 +201,7 @@ class Timeline:
         anchors = self._store.anchors(node)
         row = self._store.node(node)
         boots = {boot: Boot(list(group)) for boot, group in groupby(anchors, key=lambda anchor: anchor.boot)}
+        anchors = [boots[anchor.boot].righted(anchor) for anchor in anchors]
         spans = [_span(*pair) for pair in pairwise([None, *anchors, None])]
         return _History(version, row.boot if row else -1, boots, [anchor.newest for anchor in anchors], spans)
 
@@ -203,7 +216,7 @@ class Timeline:
         limit_ms = (received_ms or self._clock.unix_ms() or math.inf) + FUTURE_MS
         if limit_ms < latest_ms:
             latest_ms = limit_ms
-        wrong = None if span.calm else _wrong_at(span.after, t_ms)
+        wrong = None if span.calm else _wrong_at(span.after, t_ms) or _open_at(span.before, t_ms)
         if wrong is None and span.earliest_ms <= t_ms <= latest_ms:
             return Time(float(t), SYNCED, SYNCED_BOUND_S)
         wrong = wrong or _wrong_at(span.before, t_ms)
@@ -218,6 +231,12 @@ def _wrong_at(anchor: Anchor | None, t_ms: int) -> Anchor | None:
     if anchor is None or anchor.clock_ms is None or not anchor.clock_wrong():
         return None
     return anchor if t_ms >= anchor.clock_ms - anchor.uptime_ms * (1 + RATE_UNKNOWN) else None
+
+
+def _open_at(anchor: Anchor | None, t_ms: int) -> Anchor | None:
+    """This anchor, if t_ms is of the batch that was open at its hello: begun on the wrong clock, and sealed after it."""
+    wrong = _wrong_at(anchor, t_ms)
+    return wrong if wrong is not None and t_ms < wrong.utc_ms - wrong.bound_ms else None
 
 
 def _reconstructed(estimate: Estimate) -> Time:

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import NamedTuple, Protocol
 
-from wayside_gateway.reading import Definitions, find_in, read_record
+from wayside_gateway.reading import Definitions, Record, find_in, read_record
 from wayside_gateway.rows import Row
 from wayside_gateway.store import Store
 from wayside_gateway.timeline import SYNCED, SYNCED_BOUND_S, Time
@@ -13,6 +13,8 @@ from wayside_protocol.record import Channels, Samples
 
 TIME, CHANNELS, REFUSED, TOO_LARGE, UNDECODABLE = "time", "channels", "refused", "too_large", "undecodable"
 """Why a record is parked. UNDECODABLE is followed by a colon and the protocol's own reason."""
+PACE_OFF_S = 0.1
+"""Less than this over a record's samples goes into the bound: whole seconds are quicker to write, and shorter."""
 
 
 class Times(Protocol):
@@ -72,7 +74,7 @@ class Intake:
                 else settled.get(number, Time(t, SYNCED, SYNCED_BOUND_S))
             )
         else:
-            time = (settled or {}).get(number) or self._times.when(node, t)
+            time = (settled or {}).get(number) or self._when(node, t, record)
             if time is None:
                 return Aside(number, node, TIME, t)
         if not isinstance(record, Samples):
@@ -81,3 +83,18 @@ class Intake:
         if definition is None:
             return Aside(number, node, CHANNELS)
         return Item(number, node, seq, record, time, definition)
+
+    def _when(self, node: int, t: tuple[int, int], record: Record) -> Time | None:
+        """The time of a record that says uptime. Its samples are even in uptime, and that may run slow or fast."""
+        time = self._times.when(node, t)
+        if time is None or time.unix_s is None or not isinstance(record, Samples) or record.n == 1:
+            return time
+        span_s = (record.n - 1) * record.interval_s
+        last = self._times.when(node, (t[0], t[1] + span_s))
+        if last is None or last.unix_s is None:
+            return None
+        bound_s = max(time.bound_s, last.bound_s)
+        off_s = last.unix_s - time.unix_s - span_s
+        if abs(off_s) <= PACE_OFF_S:
+            return time._replace(bound_s=round(bound_s + abs(off_s), 3))
+        return time._replace(bound_s=bound_s, pace=1 + off_s / span_s)

@@ -101,8 +101,9 @@ class MqttSink:
             return ("untimed", text, version) if text else ("missing", notice(item), None)
         if time.unix_s < TIME_MIN_S:
             raise ValueError("a time that SenML cannot say")
+        interval_s = record.interval_s if time.pace == 1.0 else record.interval_s * time.pace
         text = self._writer.samples(
-            node, seq, definition, record.interval_s, columns, time.unix_s, time.quality, time.bound_s
+            node, seq, definition, interval_s, columns, time.unix_s, time.quality, time.bound_s
         )
         return ("senml", text, version) if text else ("missing", notice(item), None)
 

@@ -15,6 +15,7 @@ Units are RFC 8428's and RFC 8798's. A pack with one of RFC 8798's secondary uni
 with `secondary=False` such values are written in the primary unit instead, exactly, and the version stays 10.
 """
 
+import contextlib
 import re
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -149,23 +150,26 @@ class Writer:
         node: int,
         seq: int,
         definition: Definition,
-        interval_s: int,
+        interval_s: float,
         columns: Sequence[Column],
         start_s: float,
         quality: str,
         bound_s: float,
     ) -> str:
-        """SenML records of a samples record whose first sample is of start_s (Unix), joined by commas; "" if none."""
+        """SenML records of a samples record whose first sample is of start_s (Unix), joined by commas; "" if none.
+
+        Whole intervals are the quick way; others are those of an oscillator that is off, rare and each its own.
+        """
         n = len(columns[0])
-        template = self._templates.get((node, definition, interval_s, n, quality))
-        if template is None:
-            template = self._template(node, definition, interval_s, n, quality)
         identity = f"{node}:{seq}"
-        try:
-            return template.fill(seconds(start_s), identity, seconds(bound_s), columns)
-        except _Missing:
-            tail = f'"bid":"{identity}","btq":"{quality}","btb":{seconds(bound_s)}'
-            return _sparse(template.channels, columns, f'"bt":{seconds(start_s)},', tail, interval_s)
+        if isinstance(interval_s, int):
+            template = self._templates.get((node, definition, interval_s, n, quality))
+            if template is None:
+                template = self._template(node, definition, interval_s, n, quality)
+            with contextlib.suppress(_Missing):
+                return template.fill(seconds(start_s), identity, seconds(bound_s), columns)
+        tail = f'"bid":"{identity}","btq":"{quality}","btb":{seconds(bound_s)}'
+        return _sparse(self._of(node, definition), columns, f'"bt":{seconds(start_s)},', tail, interval_s)
 
     def untimed(
         self,
@@ -218,13 +222,13 @@ class Writer:
         return template
 
 
-def _sparse(channels: Sequence[_Channel], columns: Sequence[Column], start: str, tail: str, interval_s: int) -> str:
+def _sparse(channels: Sequence[_Channel], columns: Sequence[Column], start: str, tail: str, interval_s: float) -> str:
     out = []
     for channel, column in zip(channels, columns, strict=True):
         base = f'"bn":"{channel.name}",{start}"bu":"{channel.unit}",{tail},'
         for i, value in enumerate(column):
             if value is not None:
-                at = f'"t":{i * interval_s},' if i else ""
+                at = f'"t":{seconds(i * interval_s)},' if i else ""
                 out.append(f'{{{base}{at}"v":{channel.texts[value]}}}')
                 base = ""
     return ",".join(out)
