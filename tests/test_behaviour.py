@@ -6,76 +6,24 @@ from a seed. A failure prints the seed; the same seed is the same run.
 
 import asyncio
 from collections.abc import Callable, Coroutine
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from random import Random
 
 import pytest
 
-from fakes.board import Board, Build
-from fakes.line import LINES, PERFECT, Damage, Line
-from fakes.station import Station, Witness
-from fakes.virtual_loop import VirtualLoop
+from fakes.board import Build
+from fakes.joined import Run, make
+from fakes.line import LINES, Damage
 from wayside_gateway.gaps import find
 from wayside_gateway.ingest import Ingest
 from wayside_gateway.links.base import Link
-from wayside_node.sampler import PAUSED
 from wayside_protocol import record
 
-START_UNIX = 1_800_000_000
 HOURS = 1.0
-DRAIN_S = 4 * 3600.0
-"""On a line that is perfect again, all is delivered well before."""
-LOOK_S = 5.0
 LIVE_PART = 0.5
 """Of the records, that must be there before the line is mended: it may harm, but not stop."""
 CASES = dict(LINES)
-
-
-@dataclass
-class Run:
-    """One run's two ends and what lies between."""
-
-    loop: VirtualLoop
-    rng: Random
-    line: Line
-    board: Board
-    station: Station
-    witness: Witness
-    evicted: int = 0
-
-    async def drain(self) -> float:
-        """On a perfect line and with the power on, until the node has nothing that waits; return the seconds taken."""
-        begun_s = self.loop.time()
-        while not self.board.on:  # noqa: ASYNC110 - no event of the firmware's tells it
-            await asyncio.sleep(LOOK_S)
-        self.board.pause()
-        while self.board.journal.waiting or self.board.sampler.state != PAUSED:
-            assert self.loop.time() - begun_s < DRAIN_S, f"{self.board.journal.waiting} records still wait"
-            await asyncio.sleep(LOOK_S)
-        return self.loop.time() - begun_s
-
-
-def make(folder: Path, seed: int, damage: Damage = PERFECT, build: Build | None = None) -> Run:
-    loop, rng = VirtualLoop(), Random(seed)
-    loop.disk_s = lambda: rng.uniform(0.001, 0.05)
-    build = replace(build or Build(), seed=seed)
-    line, witness = Line(loop, rng, damage), Witness(build.key)
-
-    def true_s() -> float:
-        return START_UNIX + loop.time()
-
-    board = Board(loop, folder / "flash", line, build, true_s)
-    station = Station(loop, folder / "store.sqlite", line, witness, true_s)
-    station.know(build.node, build.key)
-    hand = line.up.send
-
-    def overheard(data: bytes) -> None:
-        witness.hear(data, 0)
-        hand(data)
-
-    line.up.send = overheard  # type: ignore[method-assign]
-    return Run(loop, rng, line, board, station, witness)
 
 
 def stored(run: Run) -> dict[int, bytes]:
@@ -214,7 +162,7 @@ def test_acks_before_the_commit_would_be_found_out(tmp_path: Path, seed: int, mo
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)
-@pytest.mark.parametrize("draw", range(20))
+@pytest.mark.parametrize("draw", range(6))
 def test_a_day_of_everything(draw: int, tmp_path: Path, seed: int) -> None:
     """Lines drawn at random, both ends restarted at random, for a day."""
     rng = Random(seed)
