@@ -234,7 +234,7 @@ def _wrong_at(anchor: Anchor | None, t_ms: int) -> Anchor | None:
 
 
 def _open_at(anchor: Anchor | None, t_ms: int) -> Anchor | None:
-    """This anchor, if t_ms is of the batch that was open at its hello: begun on the wrong clock, and sealed after it."""
+    """This anchor, if t_ms is of the batch that was open at its hello: begun on the wrong clock, sealed after it."""
     wrong = _wrong_at(anchor, t_ms)
     return wrong if wrong is not None and t_ms < wrong.utc_ms - wrong.bound_ms else None
 
