@@ -10,6 +10,7 @@ from wayside_sim.board import run_world
 from wayside_sim.flash import FlashOp, PowerCut
 from wayside_sim.profile import BoardProfile, of_board
 from wayside_sim.sources import firmware_dir
+from wayside_sim.wire import USB_PORT
 
 
 @pytest.fixture(params=RUNTIMES)
@@ -250,5 +251,5 @@ print(sum(os.stat("/left%d" % i)[6] == 3000 for i in range(10)) >= 8)
 
 def test_a_profile_comes_from_the_firmwares_board() -> None:
     profile = of_board("esp32", firmware_dir() / "wayside_node" / "boards")
-    assert (profile.flash_bytes, profile.link, profile.beam_pins) == (2 << 20, 0, (32, 33))
+    assert (profile.flash_bytes, profile.link, profile.beam_pins) == (2 << 20, USB_PORT, (32, 33))
     assert of_board("sim", firmware_dir() / "wayside_node" / "boards") == BoardProfile()

@@ -26,7 +26,7 @@ NAMES = (
     "BEAM_BLOCKED",  # level of the pin while the beam is blocked
     "LED",  # pin, or -1
     "BUTTON",  # pin, pressed is low, or -1
-    "SERIAL",  # "usb", or (UART number, tx, rx, baud)
+    "SERIAL",  # "usb": the console, on USB or its bridge; or (UART number, tx, rx, baud)
     "WATCHDOG_MS",  # as long as the port's watchdog can wait, at most
 )
 PLATFORMS = {"rp2": "pico", "esp32": "esp32"}

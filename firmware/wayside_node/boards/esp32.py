@@ -15,5 +15,5 @@ BEAM_B = 33
 BEAM_BLOCKED = 1
 LED = 2
 BUTTON = 0
-SERIAL = (0, 1, 3, 115200)  # the port on the USB bridge
+SERIAL = "usb"  # the console, behind the USB bridge: MicroPython keeps UART 0 to itself
 WATCHDOG_MS = 10_000
