@@ -1,7 +1,7 @@
 """A subscriber of another make (paho): it keeps every message, and its session at the broker, while it is away too."""
 
-import threading
 import time
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -33,7 +33,13 @@ class Collector:
     password: str | None = None
     name: str = "collector"
     got: list[Got] = field(default_factory=list)
-    _subscribed: threading.Event = field(default_factory=threading.Event)
+    read: int = 0
+    """Messages that a test has counted in `ids`."""
+    ids: Counter[str] = field(default_factory=Counter)
+    redelivered: int = 0
+    """What a restarted broker sent to us again as a repeat of its own: no publish that it got twice."""
+    subscriptions: int = 0
+    """How often the broker took the subscription: again after each connection."""
 
     def start(self) -> "Collector":
         client = self._client = paho.Client(CallbackAPIVersion.VERSION2, self.name, protocol=MQTTProtocolVersion.MQTTv5)
@@ -45,9 +51,9 @@ class Collector:
         client.reconnect_delay_set(1, 1)
         expiry = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
         expiry.SessionExpiryInterval = 3600
-        client.connect("127.0.0.1", self.port, clean_start=paho.MQTT_CLEAN_START_FIRST_ONLY, properties=expiry)
+        client.connect("127.0.0.1", self.port, clean_start=False, properties=expiry)
         client.loop_start()
-        assert self._subscribed.wait(10), "the broker does not take the subscription"
+        self.wait(lambda: self.subscriptions > 0, 10)
         return self
 
     def stop(self) -> None:
@@ -58,9 +64,12 @@ class Collector:
         client.subscribe(self.topic, qos=2)
 
     def _taken(self, *_: object) -> None:
-        self._subscribed.set()
+        self.subscriptions += 1
 
     def _message(self, _client: object, _data: object, message: paho.MQTTMessage) -> None:
+        if message.dup and any((m.topic, m.payload) == (message.topic, message.payload) for m in self.got):
+            self.redelivered += 1
+            return
         properties = message.properties.json() if message.properties is not None else {}  # type: ignore[no-untyped-call]
         self.got.append(Got(message.topic, bytes(message.payload), message.qos, message.retain, properties))
 

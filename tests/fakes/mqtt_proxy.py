@@ -65,12 +65,19 @@ class Proxy:
                 with contextlib.suppress(OSError, asyncio.IncompleteReadError):
                     await self._relay(reader, writer)
         finally:
-            writer.transport.abort()
-            self._writers.discard(writer)
+            await self._end(writer)
             self._tasks.discard(task)
+
+    async def _end(self, writer: asyncio.StreamWriter) -> None:
+        self._writers.discard(writer)
+        writer.transport.abort()
+        with contextlib.suppress(OSError):
+            await writer.wait_closed()
 
     async def _relay(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         first = await reader.read(65536)
+        if not first:
+            return
         level = first[first.index(b"MQTT") + 4]
         self.levels.append(level)
         if level == 5 and self.mqtt5 is not Mqtt5.PASSED:
@@ -80,14 +87,13 @@ class Proxy:
             return
         far_reader, far_writer = await asyncio.open_connection("127.0.0.1", self.target)
         self._writers.add(far_writer)
-        far_writer.write(first)
         try:
+            far_writer.write(first)
             async with asyncio.TaskGroup() as group:
                 group.create_task(_copy(reader, far_writer))
                 group.create_task(_copy(far_reader, writer))
         finally:
-            self._writers.discard(far_writer)
-            far_writer.transport.abort()
+            await self._end(far_writer)
 
 
 async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

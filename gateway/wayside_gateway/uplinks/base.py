@@ -198,8 +198,8 @@ class Uplink:
         stop_s: float | None = None
         while True:
             self._wake.clear()
-            self._reap()
             await self._settle()
+            self._reap()
             if self._stopping:
                 stop_s = stop_s or time.monotonic() + STOP_S
                 if not self._tasks or time.monotonic() >= stop_s:

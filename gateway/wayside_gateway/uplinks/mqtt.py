@@ -12,7 +12,7 @@ same block may arrive twice, with the same ids.
 import asyncio
 import contextlib
 import ssl
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 
 from wayside_gateway import log
@@ -66,7 +66,9 @@ class MqttSink:
         self._qos_2_failures = 0
         self._hard = NO_LIMIT
         self._sizes: dict[int, int] = {}  # payloads under way, by block number
+        self._known = False  # the broker's session is of this life of ours
         self._fresh = False
+        self._doubt = False
         self.window = RECEIVE_MAXIMUM
 
     # -- payloads ----------------------------------------------------------------------------------------
@@ -102,17 +104,15 @@ class MqttSink:
         if time.unix_s < TIME_MIN_S:
             raise ValueError("a time that SenML cannot say")
         interval_s = record.interval_s if time.pace == 1.0 else record.interval_s * time.pace
-        text = self._writer.samples(
-            node, seq, definition, interval_s, columns, time.unix_s, time.quality, time.bound_s
-        )
+        text = self._writer.samples(node, seq, definition, interval_s, columns, time.unix_s, time.quality, time.bound_s)
         return ("senml", text, version) if text else ("missing", notice(item), None)
 
     # -- connection --------------------------------------------------------------------------------------
 
     async def connect(self, resume: bool) -> bool:
         """Connect, with MQTT 5 if the broker has it, and say that we are online."""
-        resume = resume and not self._fresh
         tls = await asyncio.to_thread(_tls_context, self._settings.tls) if self._settings.tls else None
+        resume, self._fresh = resume and not self._fresh, False
         levels = {"auto": (MQTT_5, MQTT_311), "5": (MQTT_5,), "3.1.1": (MQTT_311,)}[self._settings.version]
         password = await asyncio.to_thread(_password, self._settings)
         for level in levels:
@@ -125,32 +125,40 @@ class MqttSink:
                 self._log.info("falling back to MQTT 3.1.1", reason=error.reason)
         self._connection = connection
         self._settle(connection)
-        await self._say("online")
+        try:
+            await self._say("online")
+        except BaseException:
+            await self.close(orderly=False)
+            raise
         return resume and connection.connack.session_present
 
     async def _open(self, tls: ssl.SSLContext | None, level: int, password: str | None, resume: bool) -> Connection:
         settings = self._settings
         will = Will(self._status, b"offline")
 
-        def hello(level: int, clean: bool, will: Will | None) -> bytes:
-            return packets.connect(
+        def hello(clean: bool, will: Will | None) -> Callable[[int], bytes]:
+            return lambda level: packets.connect(
                 level, self._client_id, clean, settings.keepalive_s, will, settings.user, password, SESSION_EXPIRY_S
             )
 
         start = partial(open_connection, settings.host, settings.port_number, tls, level, settings.keepalive_s)
-        if level == MQTT_311 and not resume:
-            # 3.1.1 has no clean start for a session that is kept: a clean session, and then one that is kept.
-            await (await start(lambda level: hello(level, True, None))).close(goodbye=True)
-        return await start(lambda level: hello(level, level == MQTT_5 and not resume, will))
+        if not resume and not self._known:
+            # Two steps to a session that is empty and kept: 3.1.1 has no other way, and mosquitto 2.0 saves no session
+            # that began with Clean Start.
+            await (await start(hello(True, None))).close(goodbye=True)
+        connection = await start(hello(False, will))
+        self._known = True
+        return connection
 
     def _settle(self, connection: Connection) -> None:
         """Take over the broker's limits."""
         receive = connection.property(Property.RECEIVE_MAXIMUM, RECEIVE_MAXIMUM)
         self.window = max(1, min(receive - 1, RECEIVE_MAXIMUM, WINDOW_BYTES // self._settings.batch_bytes))
-        self._slots = asyncio.Semaphore(self.window)
+        # After a connection that broke under a publish: one at a time, until one is answered. A broker that ends the
+        # connection when it has refused a publish (mosquitto 2.0.11 with QoS 2) is then heard before the end.
+        self._slots = asyncio.Semaphore(1 if self._doubt else self.window)
         self._hard = min(self._hard, connection.property(Property.MAXIMUM_PACKET, NO_LIMIT) - OVERHEAD_BYTES)
         self._limit = min(self._limit, self._hard)
-        self._fresh = False
         qos = min(self._settings.qos, connection.property(Property.MAXIMUM_QOS, 2))
         if self._qos_2_failures >= QOS_2_TRIES:
             qos = min(qos, 1)
@@ -221,10 +229,15 @@ class MqttSink:
             del self._sizes[block.number]
         self._qos_2_worked = True
         self._qos_2_failures = 0
+        if self._doubt and ack.code < packets.REFUSED_FROM:
+            self._doubt = False
+            for _ in range(self.window - 1):
+                self._slots.release()
         return ack
 
     def _learn(self, connection: Connection, error: Unavailable | Refused) -> None:
         """From how a connection ended: what this broker does not take, where it has no words for it."""
+        self._doubt = True
         if error.reason == reason_word(PACKET_TOO_LARGE):
             largest = max(self._sizes.values())
             self._limit = max(1, min(self._limit, largest // 2))
@@ -247,7 +260,8 @@ class MqttSink:
             self._limit = max(1, min(self._limit, len(block.part.payload) // 2))
             raise _too_large(len(block.part.payload))
         if ack.code == PACKET_ID_IN_USE:
-            self._fresh = True  # it remembers another life of ours: it has to forget it
+            self._known = False  # it remembers another life of ours: it has to forget it
+            self._fresh = True
             raise Unavailable("packet_id_in_use", "The broker holds another message under this identifier.")
         raise publish_refusal(ack.code, f"{self._base}/{block.part.node}/{block.part.form}", ack.text)
 

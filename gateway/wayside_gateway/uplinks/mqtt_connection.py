@@ -83,21 +83,17 @@ class Connection:
             self._answers[kind, packet_id] = answer
         try:
             for part in data:
-                self._writer.write(part)
+                if not self._writer.transport.is_closing():
+                    self._writer.write(part)
             async with asyncio.timeout(ACK_TIMEOUT_S):
-                await self._drain()
+                with contextlib.suppress(OSError):  # the answer may have come before the end; if not, `_end` tells
+                    await self._writer.drain()
                 return await answer
         except TimeoutError:
             raise Unavailable("no_answer", f"{self._where} did not answer for {ACK_TIMEOUT_S:g} s.") from None
         finally:
             for kind in kinds:
                 self._answers.pop((kind, packet_id), None)
-
-    async def _drain(self) -> None:
-        try:
-            await self._writer.drain()
-        except OSError as error:
-            raise self._ended.result() if self._ended.done() else self._gone(str(error)) from None
 
     async def watch(self) -> None:
         """Keep the connection alive; raises Unavailable or Refused when it ends."""
@@ -108,7 +104,8 @@ class Connection:
             if not self._heard:
                 raise self._gone(f"silent for {self._keepalive_s:g} s")
             self._heard = False
-            self._writer.write(packets.PINGREQ)
+            if not self._writer.transport.is_closing():
+                self._writer.write(packets.PINGREQ)
 
     async def close(self, goodbye: bool) -> None:
         """End it. Without a goodbye the broker publishes the will."""
@@ -120,7 +117,7 @@ class Connection:
                     await self._writer.wait_closed()
         self._writer.transport.abort()
         self._task.cancel()
-        await asyncio.gather(self._task, return_exceptions=True)
+        await asyncio.gather(self._task, self._writer.wait_closed(), return_exceptions=True)
 
     async def _read(self) -> None:
         error: Unavailable | Refused

@@ -165,7 +165,8 @@ class Outbox:
     async def _flush_later(self, wait_s: float) -> None:
         await asyncio.sleep(wait_s)
         with contextlib.suppress(StoreError):  # the next call raises it
-            await self._commit()
+            while self._changes.done:  # more may have come while the last ones were written
+                await self._commit()
 
     async def _commit(self) -> None:
         if self._broken is not None:
