@@ -91,6 +91,7 @@ def test_the_report_as_json(store: Store) -> None:
         "mqtt", ids[2], park=[Parked(ids[0], "time", 4000)], lost=[Lost(NODE, "mqtt", 2, 2, "disk_limit", 5000)]
     )
     store.save_refusals([Refusal(9, "unknown_node", 3, 1000, 2000, "tty")], 10)
+    store.commit(Batch(records=[(NODE, 2, 0, 9000, b"another's")]))
     report = find(store, {NODE: "gate", 1002: "silent"}).as_json()
     assert json.loads(json.dumps(report)) == report
     assert report == {
@@ -110,6 +111,7 @@ def test_the_report_as_json(store: Store) -> None:
             {"node": NODE, "uplink": "mqtt", "first": 2, "last": 2, "count": 1, "reason": "disk_limit", "at": 5.0}
         ],
         "aside": [{"uplink": "mqtt", "reason": "time", "count": 1, "since": 4.0}],
+        "conflicting": [{"node": NODE, "count": 1, "first": 2, "last": 2, "since": 9.0}],
         "refused": [{"node": 9, "reason": "unknown_node", "frames": 3, "first": 1.0, "last": 2.0, "link": "tty"}],
     }
 

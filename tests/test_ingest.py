@@ -292,8 +292,10 @@ async def test_a_restarted_gateway_goes_on(start: Running, tmp_path: Path) -> No
     await again.exchange(node, lambda: 5 in node.acked)
     assert node.refused == 0
     replayed = FakeNode()
-    again.link.put(replayed.hello())
-    await again.settle(lambda: again.ingest.metrics.value("frames_refused", "replayed") == 1)
+    again.link.put(replayed.hello() + FakeNode(boot=0).hello())
+    await again.settle(lambda: again.ingest.metrics.value("frames_refused") == 2)
+    assert again.ingest.metrics.value("frames_refused", "replayed") == 1
+    assert [(row.node, row.reason) for row in again.ingest.refusals.rows()] == [(NODE, "boot_fell")]
 
 
 async def test_nobody_is_told_a_time_that_is_not_believed_and_it_is_made_up_for(start: Running) -> None:

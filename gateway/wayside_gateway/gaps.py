@@ -7,7 +7,12 @@
          {"first": 70, "last": 81, "count": 12, "reason": "evicted", "after": 1767300000.0, "before": 1767310000.0}]}],
      "not_sent": [{"node": 1001, "uplink": "mqtt", "first": 5, "last": 9, "count": 5, "reason": "disk_limit", "at": …}],
      "aside": [{"uplink": "mqtt", "reason": "time", "count": 4, "since": …}],
+     "conflicting": [{"node": 1001, "count": 2, "first": 7, "last": 9, "since": …}],
      "refused": [{"node": 1002, "reason": "auth", "frames": 40, "first": …, "last": …, "link": "/dev/ttyUSB0"}]}
+
+`conflicting`: records kept out because another one under their number was there already: two boards have one number
+and key, or a board was replaced under its old number. `refused`: frames of a node without a key here (unknown_node),
+with another key (auth), or of a boot below the last one (boot_fell).
 
 All times are Unix seconds, null where nobody knows. `after` and `before` are the times of the records on both sides.
 
@@ -98,6 +103,8 @@ class Report:
     aside: list[tuple[str, str, int, int]] = field(default_factory=list)
     """uplink, reason, how many, since when (Unix ms)"""
     refused: list[Refusal] = field(default_factory=list)
+    conflicting: list[tuple[int, int, int, int, int]] = field(default_factory=list)
+    """node, how many, least and greatest seq, since when (Unix ms)"""
 
     def as_json(self) -> dict[str, object]:
         return {
@@ -119,6 +126,10 @@ class Report:
             "aside": [
                 {"uplink": uplink, "reason": reason, "count": count, "since": _seconds(since_ms)}
                 for uplink, reason, count, since_ms in self.aside
+            ],
+            "conflicting": [
+                {"node": node, "count": count, "first": first, "last": last, "since": _seconds(since_ms)}
+                for node, count, first, last, since_ms in self.conflicting
             ],
             "refused": [
                 {
@@ -203,7 +214,13 @@ def find(store: Store, names: Mapping[int, str], node: int | None = None) -> Rep
     heard |= {row.node for row in store.nodes()} | {row.node for row in store.lost()}
     wanted = sorted(heard | set(names)) if node is None else [node]
     aside = store.read("SELECT uplink, reason, count(*), min(since_ms) FROM parked GROUP BY uplink, reason")
+    strangers = store.read(
+        "SELECT node, count(*), min(seq), max(seq), min(received_ms) FROM conflict"
+        " WHERE ?1 IS NULL OR node = ?1 GROUP BY node ORDER BY node",
+        (node,),
+    )
     return Report(
+        conflicting=[(int(str(a)), int(str(b)), int(str(c)), int(str(d)), int(str(e))) for a, b, c, d, e in strangers],
         nodes=[finder.node(number, names.get(number, "")) for number in wanted],
         not_sent=[lost for lost in store.lost(node) if lost.uplink],
         aside=[(str(uplink), str(reason), int(str(n)), int(str(since))) for uplink, reason, n, since in aside],

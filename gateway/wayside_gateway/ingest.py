@@ -151,6 +151,8 @@ class Ingest:
         refusal = peer.session.refusal(frame)
         if refusal:
             self.metrics.count("frames_refused", label=refusal)
+            if refusal == "boot_fell":  # a replay, or another board under this number: a person should see it
+                self.refusals.note(peer.node, refusal, self._clock.wall_ms(), link.name)
             return
         if not isinstance(message, Hello):
             row = peer.session.answer(frame, message.id)

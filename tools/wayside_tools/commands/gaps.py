@@ -51,8 +51,12 @@ def _show(report: dict[str, Any]) -> None:
         say("Put aside by an uplink until something that they need is there:")
         columns = ["uplink", "reason", "count", "since"]
         print_table(columns, ([_cell(name, row[name]) for name in columns] for row in report["aside"]))
+    if report["conflicting"]:
+        say("Kept out, because another record had their number: two boards under one number, or one that was replaced:")
+        columns = ["node", "count", "first", "last", "since"]
+        print_table(columns, ([_cell(name, row[name]) for name in columns] for row in report["conflicting"]))
     if report["refused"]:
-        say("Frames that were not taken (unknown_node: no key here; auth: the key does not open them):")
+        say("Frames that were not taken (unknown_node: no key; auth: another key; boot_fell: older than its last boot):")
         columns = ["node", "reason", "frames", "first", "last", "link"]
         print_table(columns, ([_cell(name, row[name]) for name in columns] for row in report["refused"]))
 
