@@ -56,7 +56,7 @@ def _show(report: dict[str, Any]) -> None:
         columns = ["node", "count", "first", "last", "since"]
         print_table(columns, ([_cell(name, row[name]) for name in columns] for row in report["conflicting"]))
     if report["refused"]:
-        say("Frames that were not taken (unknown_node: no key; auth: another key; boot_fell: older than its last boot):")
+        say("Frames that were not taken (unknown_node: no key; auth: another key; boot_fell: an older boot):")
         columns = ["node", "reason", "frames", "first", "last", "link"]
         print_table(columns, ([_cell(name, row[name]) for name in columns] for row in report["refused"]))
 
