@@ -13,7 +13,7 @@ from array import array
 
 from wayside_node.journal import JournalError
 from wayside_node.spool import SpoolError
-from wayside_protocol.columns import MISSING
+from wayside_protocol.columns_format import MISSING
 from wayside_protocol.limits import SAMPLES_MAX
 
 OFF_MAX_MS = 1_000

@@ -12,7 +12,7 @@ events outlive all else in the journal, and a loose wire must not fill it.
 
 from wayside_node.clock import later, since
 from wayside_node.sensors.error import SensorError
-from wayside_protocol.columns import MISSING
+from wayside_protocol.columns_format import MISSING
 from wayside_protocol.event import SENSOR_FAULT, SENSOR_RECOVERED
 from wayside_protocol.limits import VALUE_LIMIT
 from wayside_protocol.quantity import BY_NUMBER, COUNT

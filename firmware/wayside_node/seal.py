@@ -9,7 +9,7 @@ from wayside_node.journal import JournalError
 from wayside_node.journal.journal import EVENT, HEALTH, SAMPLES
 from wayside_node.journal.segment import SEGMENT_BYTES
 from wayside_node.spool import SpoolError
-from wayside_protocol import columns, event, record
+from wayside_protocol import columns_encoder, event, record
 from wayside_protocol.cbor import Writer
 from wayside_protocol.errors import UsageError
 from wayside_protocol.limits import CHANNELS_MAX, FRAME_MAX, HEAD_MAX, PLAIN_MAX, TAG_LEN
@@ -76,7 +76,7 @@ class Recorder:
         Where one record cannot hold them, they become two or more. `spool` is told the number of each beforehand.
         """
         try:
-            end = columns.encode(self._coded, 0, self.quantities, rows, n)
+            end = columns_encoder.encode(self._coded, 0, self.quantities, rows, n)
         except UsageError as error:
             if error.reason != "buffer_full" or n < 2:
                 raise

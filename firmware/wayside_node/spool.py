@@ -21,7 +21,7 @@ HEAD_FORMAT = "<BBIIII"
 HEAD = 4 + 18 + 1
 UNIX, UPTIME = 0, 1
 MISSING = -(1 << 29)
-"""A missing reading in a row: columns.MISSING of the protocol."""
+"""A missing reading in a row: columns_format.MISSING of the protocol."""
 WIDTH_MAX = 16
 ROWS_MAX = 255
 VARINT_MAX = 5

@@ -9,7 +9,7 @@ import sys
 import time
 from array import array
 
-from wayside_protocol import columns, record
+from wayside_protocol import columns_encoder, record
 from wayside_protocol.cbor import Writer
 from wayside_protocol.frame import Sealer
 from wayside_protocol.limits import FRAME_MAX, PLAIN_MAX
@@ -46,7 +46,7 @@ class Bench:
 
     def seal(self):
         writer = self.writer
-        end = columns.encode(self.coded, 0, QUANTITIES, self.batch, self.size)
+        end = columns_encoder.encode(self.coded, 0, QUANTITIES, self.batch, self.size)
         writer.pos = 0
         record.encode_samples(writer, 1700000000, 60, 1, self.size, self.coded, end)
         self.seq += 1
