@@ -205,6 +205,15 @@ class TestFlashThatRefuses:
         add(parts, at_ms=15 * 60_000)
         assert [s.n for s in parts.samples()] == [12]
 
+    def test_what_no_record_can_say_is_not_in_the_way(self, parts: Parts) -> None:
+        for _ in range(11):
+            add(parts)
+        add(parts, VALUE_LIMIT * 2, 500, 1)
+        assert (parts.batch.lost, parts.batch.n) == (12, 0)
+        for _ in range(12):
+            add(parts)
+        assert len(parts.samples()) == 1
+
     def test_costs_the_spool_nothing_but_itself(self, parts: Parts, monkeypatch: pytest.MonkeyPatch) -> None:
         def refuse(*_: Any) -> None:
             raise SpoolError("spool_write")

@@ -13,8 +13,11 @@ from wayside_node import flight, session
 from wayside_node.clock import NOW_MASK, Clock
 from wayside_node.downlink import GATEWAYS_MAX, Downlink
 from wayside_node.journal import Journal
+from wayside_node.links import serial
+from wayside_node.links.serial import SerialLink
 from wayside_node.orders import ORDERS_MAX, Order, Orders
 from wayside_node.session import IDLE, OPEN, SEEKING, About, Numbers, Session
+from wayside_protocol.cobs import encode
 from wayside_protocol.frame import Opener, Sealer, parse
 from wayside_protocol.limits import FRAME_MAX
 from wayside_protocol.session import DONE, PAUSE, REPORT
@@ -256,6 +259,12 @@ class TestTime:
         assert not node.clock.is_set()
         node.hear(node.gateway.take(second[0])[0])
         assert node.clock.is_set()
+
+    def test_is_not_taken_where_no_record_could_say_it(self, node: Node) -> None:
+        node.gateway.now_ms = lambda: session.UNIX_MAX_MS
+        node.exchange()
+        assert node.session.state == OPEN
+        assert not node.clock.is_set()
 
     def test_is_taken_once_from_a_hello(self, open_node: Node) -> None:
         """A gateway that answers a hello twice, the second time much later, moves nothing."""
@@ -562,3 +571,75 @@ def test_on_a_board_it_says_the_same_bytes(node: Node, tmp_path: Path) -> None:
     program = Path(__file__).parent / "scripts" / "session_steps.py"
     said = run(program, str(tmp_path / "board"), welcome.hex())
     assert said == [frame.hex() for frame in [hello, *frames]]
+
+
+class Port:
+    """A serial port that takes `room` bytes at a time."""
+
+    def __init__(self) -> None:
+        self.room = 1 << 20
+        self.line = bytearray()
+        self.stream = None
+        self.buf = bytearray(64)
+
+    def write(self, view: memoryview, n: int) -> int:
+        taken = min(n, self.room)
+        self.line += view[:taken]
+        return taken
+
+
+class TestLine:
+    @pytest.fixture
+    def line(self, node: Node) -> tuple[Node, Port, SerialLink]:
+        port = Port()
+        node.clock._advance = lambda: None
+        return node, port, SerialLink(node.session, node.clock, port)
+
+    @pytest.mark.parametrize("room", [1, 7, 63, 64, 65, 1 << 20])
+    def test_a_port_takes_as_much_as_it_can(self, line: tuple[Node, Port, SerialLink], room: int) -> None:
+        node, port, link = line
+        node.record(4)
+        port.room = room
+        answers: list[bytes] = []
+        for _ in range(2_000):
+            wait = link.sender(node.masked)
+            for raw in node.gateway.deframer.feed(bytes(port.line)):
+                answers += node.gateway.take(raw)
+            port.line.clear()
+            for answer in answers:
+                node.hear(answer)
+            answers.clear()
+            node.wait(1 if wait else 0)
+        assert sorted(node.gateway.records) == [1, 2, 3, 4]
+        assert node.gateway.deframer.noise_bytes == 0
+        assert link.dropped == 0
+
+    def test_a_port_that_stalls_costs_a_frame_and_no_more(self, line: tuple[Node, Port, SerialLink]) -> None:
+        node, port, link = line
+        port.room = 0
+        while not link.dropped:
+            node.wait(max(1, link.sender(node.masked)))
+        assert serial.STALLED_MS <= node.now <= serial.STALLED_MS + 2 * serial.RETRY_MS
+        port.room = 1 << 20
+        node.wait(link.sender(node.masked))
+        link.sender(node.masked)
+        assert node.gateway.hear(bytes(port.line))
+
+    def test_what_comes_in_pieces_and_noise_is_found(self, line: tuple[Node, Port, SerialLink], seed: int) -> None:
+        node, port, link = line
+        random = Random(seed)
+        node.record(3)
+        link.sender(node.masked)
+        answers = node.gateway.hear(bytes(port.line))
+        stream = b"boot log\r\n\x03" + answers + random.randbytes(300).replace(b"\0", b"\1") + b"\0"
+        stream += b"".join(encode(node.gateway.ack([(seq, seq)])) for seq in (1, 2, 3))
+        frames = 0
+        while stream:
+            n = min(random.randint(1, 64), len(stream))
+            port.buf[:n] = stream[:n]
+            stream = stream[n:]
+            frames += link._take(n, node.masked)
+        assert frames >= 4
+        assert node.session.state == OPEN
+        assert node.journal.waiting == 0
+        assert link.noise_bytes + node.downlink.refusals > 0

@@ -14,6 +14,7 @@ from array import array
 from wayside_node.journal import JournalError
 from wayside_node.spool import SpoolError
 from wayside_protocol.columns_format import MISSING
+from wayside_protocol.errors import UsageError
 from wayside_protocol.limits import SAMPLES_MAX
 
 OFF_MAX_MS = 1_000
@@ -21,7 +22,7 @@ OFF_MAX_MS = 1_000
 
 
 class Batch:
-    """`open_row`, put values into `rows` from where it says, `close_row`. `lost`: samples that no flash would take."""
+    """`open_row`, put values into `rows` from where it says, `close_row`. `lost`: samples that are in no record."""
 
     def __init__(self, clock, recorder, spool, interval_s, report_s, size):
         self._clock = clock
@@ -88,12 +89,17 @@ class Batch:
             self.close()
 
     def close(self):
-        """Journal what there is; return whether nothing is left. What a failing flash refuses is tried again later."""
+        """Journal what there is; return whether nothing is left. What a failing flash refuses is tried again later.
+
+        What no record can say is dropped and counted: it would be in the way of all that comes.
+        """
         if self.n:
             try:
                 self._recorder.samples(self._t, self.interval_s, self.n, self.rows, self._spool)
             except JournalError:
                 self._recorder.failed += 1
                 return False
+            except UsageError:
+                self.lost += self.n
             self.n = 0
         return True

@@ -46,6 +46,7 @@ class Sampler:
         self.taken = 0
         self.missed = 0
         self._row = -1
+        self._began = 0  # the sample at hand
         self._orders = []  # to be finished when the batch is closed
         self._pause = False
         self._wait_for_multiple()
@@ -103,9 +104,9 @@ class Sampler:
         if late >= self._interval_ms:
             self.missed += late // self._interval_ms
         self._row = self._batch.open_row(self._clock.uptime_ms())
-        self._slot = now
+        self._slot = self._began = now
         if self._row < 0:
-            self._next_slot()
+            self._slot = later(now, self._interval_ms)
             return
         for probe in self._probes:
             probe.begin(now)
@@ -117,22 +118,20 @@ class Sampler:
             wait = max(wait, probe.step(now, self._batch.rows, self._row))
         if wait:
             return max(wait, POLL_MIN_MS)
-        self._batch.close_row()
-        self.taken += 1
-        self._next_slot()
         self.state = WAITING
+        self.taken += 1
+        self._slot = later(self._slot, self._interval_ms)
+        self._batch.close_row()
+        self._next_slot()
         if self._pause or self._orders:
             self._settle()
         gc.collect()  # here, between two samples, where it costs nobody time
         return 0
 
     def _next_slot(self):
-        """The batch's next place; in an empty one, an interval after the sample just taken."""
-        now = self._clock.now()
+        """The batch's next place; after one that was closed, an interval from the sample just taken."""
+        uptime = self._clock.uptime_ms()
         if self._batch.n:
-            self._slot = later(now, max(0, self._batch.due_ms(self._clock.uptime_ms())))
-            return
-        step = self._interval_ms
-        if self._clock.plain(self._clock.uptime_ms()):
-            step = self._clock.board_ms(step)
-        self._slot = later(self._slot, step)
+            self._slot = later(self._clock.now(), max(0, self._batch.due_ms(uptime)))
+        elif self._clock.plain(uptime):
+            self._slot = later(self._began, self._clock.board_ms(self._interval_ms))

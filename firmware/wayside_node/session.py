@@ -42,6 +42,8 @@ CLOCK_AIM_MS = 1_000
 """Hello comes earlier than HELLO_EVERY_MS where the clock's bound would pass this, well before a plain time ends."""
 RTT_MAX_MS = 2_000
 """A welcome that took longer sets no clock: it may have been held back (SPEC §6.2)."""
+UNIX_MAX_MS = 4_102_444_800_000
+"""The year 2100: records say seconds in 32 bits, and a gateway beyond it is mistaken."""
 SILENCE_MS = 20_000
 """Without an answer for so long the gateway is taken as gone: hellos only, no records, until it is back."""
 READS_MAX = 8
@@ -259,7 +261,7 @@ class Session:
         if welcome.hello_n == self._hello_n:
             self._hello_n = -1
             rtt = since(now, self._hello_sent)
-            if welcome.unix_ms is not None and rtt <= RTT_MAX_MS:
+            if welcome.unix_ms is not None and welcome.unix_ms < UNIX_MAX_MS and rtt <= RTT_MAX_MS:
                 self._clock.sync(welcome.unix_ms + rtt // 2, rtt, self._hello_uptime + rtt)
         else:
             self.unmatched += 1
