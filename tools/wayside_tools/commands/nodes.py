@@ -122,5 +122,7 @@ def _shown(value: Any) -> str:
     if isinstance(value, list):
         if all(isinstance(part, list) for part in value):
             return ", ".join(f"{first}…{last}" for first, last in value) or "–"
+        if not any(isinstance(part, dict) for part in value):
+            return ", ".join(_shown(part) for part in value) or "–"
         return "".join("\n" + " " * 17 + _shown(part) for part in value) or "–"
     return str(value)
