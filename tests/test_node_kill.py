@@ -6,22 +6,19 @@ are right.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from random import Random
 
 import pytest
 
+from fakes.board_truth import compare
 from fakes.gateway import FakeGateway
-from wayside_protocol import columns
 from wayside_protocol.cobs import encode
-from wayside_protocol.record import Channels, Samples
 from wayside_protocol.session import PAUSE
 from wayside_sim.board import SimulatedBoard
 from wayside_sim.flash import FlashOp, PowerCut
 from wayside_sim.process import micropython_folder
 from wayside_sim.street import Street
-from wayside_sim.truth import Conversion
 from wayside_sim.world import World
 
 NODE = 1001
@@ -29,35 +26,11 @@ KEY = bytes(range(16))
 START = 1_800_000_000
 DATA = Path(__file__).parent / "data"
 SETTINGS = {"sample_interval_s": 2, "report_interval_s": 20, "batch": 5, "health_interval_s": 60}
-PLAIN_OFF_S = 2.6
-"""A plain time is right within 2 s, in whole seconds."""
-UPTIME_OFF_S = 1.6
-"""Of a sample in (boot, uptime): whole seconds, and up to a second off its place in the batch."""
 
 pytestmark = [
     pytest.mark.micropython,
     pytest.mark.skipif(micropython_folder() is None, reason="no MicroPython wheel for this machine"),
 ]
-
-
-@dataclass
-class Sample:
-    """A sample as it came: its time as its record says it, and its values by quantity."""
-
-    seq: int
-    t: int | tuple[int, int]
-    values: dict[int, int | None]
-
-    def is_of(self, conversion: Conversion, unix_s: float) -> bool:
-        """Could it be this measurement?"""
-        wanted = (conversion.read_temperature, conversion.read_humidity, conversion.read_pressure)
-        for quantity, value, steps in zip((1, 2, 3), wanted, (100, 10, 10), strict=True):
-            got = self.values[quantity]
-            if got is None or value is None or abs(got - steps * value) > 1:
-                return False
-        if isinstance(self.t, int):
-            return abs(self.t - unix_s) <= PLAIN_OFF_S
-        return abs(self.t[1] - conversion.board_us / 1e6) <= UPTIME_OFF_S
 
 
 class Site:
@@ -127,47 +100,15 @@ class Site:
         self.board.run_until(lambda: bool(self.gateway.answers), 30)
         self.board.run(20)
 
-    def samples(self) -> list[Sample]:
-        """All that came, in order of seq."""
-        out: list[Sample] = []
-        sets: dict[int, Channels] = {}
-        for seq in sorted(self.gateway.records):
-            body = self.gateway.records[seq]
-            if isinstance(body, Channels):
-                sets[body.set_id] = body
-            if not isinstance(body, Samples):
-                continue
-            quantities = [quantity for quantity, _ in sets[body.set_id].channels]
-            found = columns.decode(body.columns, quantities, body.n)
-            for i in range(body.n):
-                passed = i * body.interval_s
-                t = body.t + passed if isinstance(body.t, int) else (body.t[0], body.t[1] + passed)
-                out.append(Sample(seq, t, {q: found[c][i] for c, q in enumerate(quantities)}))
-        return out
-
     def check(self) -> str:
         """Compare with the truth; return the figures."""
         gateway, conversions = self.gateway, self.board.truth.conversions
         assert self.board.flash.faults == []
         seqs = sorted(gateway.records)
         assert seqs == list(range(1, seqs[-1] + 1)), "a gap in the numbers"
-        samples = self.samples()
-        at = lost = 0
-        boots: dict[int, int] = {}  # the firmware's count: it lacks boots that ended before it could count them
-        for i, conversion in enumerate(conversions):
-            unix_s = self.world.unix(conversion.world_us)
-            if at < len(samples) and samples[at].is_of(conversion, unix_s):
-                t = samples[at].t
-                assert isinstance(t, int) or boots.setdefault(t[0], conversion.boot) == conversion.boot
-                at += 1
-                continue
-            lost += 1
-            last = i + 1 == len(conversions) or conversions[i + 1].boot != conversion.boot
-            near = samples[max(0, at - 1) : at + 2]
-            assert last, f"lost: {conversion} at {unix_s}, before {near} of {len(samples)}\n{self.board.log}"
-        assert at == len(samples), f"no truth behind {samples[at : at + 3]}"
+        arrived, lost = compare(self.world, conversions, gateway.records, str(self.board.log))
         return (
-            f"boots {self.board.boots}, cuts {self.cuts}, measured {len(conversions)}, arrived {len(samples)},"
+            f"boots {self.board.boots}, cuts {self.cuts}, measured {len(conversions)}, arrived {arrived},"
             f" lost {lost}, records {len(seqs)}, came again {sum(n - 1 for n in gateway.seen.values())}"
         )
 
