@@ -7,7 +7,7 @@ import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
-from wayside_gateway import log
+from wayside_gateway import log, memory
 from wayside_gateway.atomic import write_private
 from wayside_gateway.clock import GatewayClock
 from wayside_gateway.errors import KeyFileError, StoreError
@@ -29,6 +29,9 @@ THIN_TURNS = 6 * 120
 STATUS_PULSES = 60
 """The status is written at least so often, and within a few pulses of a change: it lies on an SD card."""
 STATUS_SOON_PULSES = 5
+
+BUSY_S = 0.1
+"""CPU time within a pulse from which on the gateway is working off a backlog, or was just started."""
 
 Described = Callable[[], dict[str, object]]
 
@@ -59,6 +62,8 @@ class Keeper:
         self._told: dict[str, object] = {}
         self._told_pulse = -STATUS_PULSES
         self._tidy_error = ""
+        self._cpu_s = 0.0
+        self._busy = False
         self._log = log.get("keeper")
 
     async def run(self, stop: asyncio.Event) -> None:
@@ -85,6 +90,7 @@ class Keeper:
             self._metrics.count("clock_steps")
             self._log.warning("this machine's clock was set", by_s=round(jump_ms / 1000, 1))
         self._ingest.pulse()
+        self._rest()
         if turn % LOOK_PULSES == 0:
             self._look_for_keys()
             self._ingest.offer_commands()
@@ -103,6 +109,16 @@ class Keeper:
             if error.reason != self._tidy_error:
                 self._log.error("the store cannot be tidied", why=str(error))
             self._tidy_error = error.reason
+
+    def _rest(self) -> None:
+        """A backlog takes memory; when it is over, that goes back."""
+        used_s = time.process_time() - self._cpu_s
+        self._cpu_s += used_s
+        if used_s > BUSY_S:
+            self._busy = True
+        elif self._busy:
+            self._busy = False
+            memory.give_back()
 
     def _look_for_keys(self) -> None:
         stamp = self._keys.stamp()

@@ -26,7 +26,7 @@ from wayside_protocol.quantity import Quantity
 
 TEMPLATES_CACHED = 4096
 """Templates remembered, one for each node, set, interval, batch size and quality: a thousand nodes with four each."""
-TEXTS_CACHED = 1 << 15
+TEXTS_CACHED = 1 << 13
 """Numbers remembered as text, for each number of decimals."""
 
 VERSION_SECONDARY = 26
