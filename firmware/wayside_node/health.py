@@ -1,8 +1,8 @@
 """How the node is: a record each health interval, and the totals of people counted, which never fall.
 
 Totals are kept in a slot. They are written before the record that says them, so what was reported is never taken back;
-what was counted between the last record and a power cut is missing in them (its samples are not). 24 writes a day, at the
-default interval, cost 1.7 erases a day where littlefs programs 256 bytes (RP2040) and 0.4 where it programs 32 (ESP32).
+what was counted between the last record and a power cut is missing in them (its samples are not). 24 writes a day, at
+the default interval, cost 1.7 erases where littlefs programs 256 bytes (RP2040), and 0.4 where it programs 32 (ESP32).
 """
 
 import gc
