@@ -197,6 +197,15 @@ def test_a_batch_on_a_node() -> None:
         assert result["cpu_us_per_batch"] > 0
 
 
+def test_readings_that_a_peer_cannot_carry_are_ours_all_the_same(tmp_path: Path) -> None:
+    table = tmp_path / "extremes.csv"
+    table.write_text("time,temperature,pm2_5,walkers_in\n1700000000,-900,-300,70000\n1700000060,900,99999.9,0\n")
+    ended = wayside("bench", "wire", str(table), "--batch", "12", "--json")
+    assert ended.code == 0, ended.stderr
+    assert ended.json["readings"] == 6
+    assert ended.json["compared"] is True
+
+
 @pytest.mark.usefixtures("mosquitto")
 def test_a_backlog_goes_through_whole() -> None:
     ended = wayside("bench", "ingest", "--frames", "3000", "--nodes", "3", "--json")

@@ -111,7 +111,10 @@ def bthome_service_data(row: Sequence[int], quantities: Sequence[Quantity], coun
         theirs = round(value * times / over)
         if quantity.kind == COUNT and theirs > 0xFF:
             number, size = 0x3D, 2
-        objects.append(bytes([number]) + theirs.to_bytes(size, "little", signed=quantity.name == "temperature"))
+        signed = quantity.name == "temperature"
+        high = (1 << 8 * size - signed) - 1
+        theirs = min(max(theirs, ~high if signed else 0), high)  # what the object cannot carry takes no more bytes
+        objects.append(bytes([number]) + theirs.to_bytes(size, "little", signed=signed))
     counter_bytes = counter.to_bytes(4, "little")
     nonce = BTHOME_MAC + _BTHOME_UUID + _BTHOME_DEVICE + counter_bytes
     sealed = AESCCM(BTHOME_KEY, tag_length=4).encrypt(nonce, b"".join(sorted(objects)), None)
