@@ -6,10 +6,9 @@ from typing import Any
 
 from wayside_node.batch import Batch
 from wayside_node.clock import NOW_MASK, Clock
-from wayside_node.journal import Journal
+from wayside_node.journal import Journal, JournalError
 from wayside_node.sampler import Sampler, channels_of
 from wayside_node.seal import Recorder
-from wayside_node.sensors.error import SensorError
 from wayside_node.spool import Spool
 from wayside_protocol import columns
 from wayside_protocol.frame import Opener, Sealer, parse
@@ -127,4 +126,20 @@ class Parts:
         self.spool.close()
 
 
-__all__ = ["Parts", "Sensor", "SensorError"]
+def add(parts: Parts, *values: int, at_ms: int | None = None) -> None:
+    """One sample at an uptime, by default the next place of the batch."""
+    if at_ms is None:
+        up = parts.clock.uptime_ms()
+        at_ms = up + (parts.batch.due_ms(up) if parts.batch.n else 60_000)
+    parts.true_ms = at_ms / parts.rate
+    row = parts.batch.open_row(at_ms)
+    assert row >= 0
+    for c, value in enumerate(values or (2000 + parts.count, 500, parts.count % 7)):
+        parts.batch.rows[row + c] = value
+    parts.batch.close_row()
+    parts.count += 1
+
+
+def refuse(*_: Any) -> None:
+    """A journal on a flash that fails."""
+    raise JournalError("journal_write")

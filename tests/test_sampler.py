@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from node_parts import UTC, Parts, SensorError
+from node_parts import UTC, Parts
 from wayside_node import probe, sampler
 from wayside_node.sampler import PAUSED
+from wayside_node.sensors.error import SensorError
 from wayside_protocol.event import SENSOR_FAULT, SENSOR_RECOVERED
 from wayside_protocol.quantity import TEMPERATURE
 
