@@ -4,7 +4,7 @@ The board's world and the gateway's event loop share one virtual time.
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from random import Random
@@ -151,14 +151,14 @@ class Town:
 
 
 @pytest.fixture
-def town(tmp_path: Path, seed: int) -> "Callable[..., Town]":
+def town(tmp_path: Path, seed: int) -> Iterator[Callable[..., Town]]:
     made: list[Town] = []
 
     def build(line: str = "perfect", drift: float = 0.0, **profile: object) -> Town:
         made.append(Town(tmp_path, seed, line, drift, replace(BoardProfile(), **profile)))  # type: ignore[arg-type]
         return made[-1]
 
-    yield build  # type: ignore[misc]
+    yield build
     for one in made:
         one.board.close()
 
