@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from node_parts import KEY, NODE, UTC, Parts, add, refuse
+from wayside_node.journal.journal import EVENT
 from wayside_node.seal import Recorder
 from wayside_node.spool import SpoolError
 from wayside_protocol import event
@@ -186,6 +187,42 @@ class TestFlashThatRefuses:
         monkeypatch.undo()
         add(parts, at_ms=15 * 60_000)
         assert [s.n for s in parts.samples()] == [12]
+
+    def test_a_loss_that_cannot_be_told_yet_does_not_journal_samples_again(
+        self, parts: Parts, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        append = parts.journal.append
+
+        def refuse_events(frame: Any, n: int, priority: int) -> int:
+            return refuse() if priority == EVENT else append(frame, n, priority)
+
+        add(parts)
+        assert parts.batch.close()
+        parts.journal._state.lose(event.LOST_CORRUPT, 100, 120)
+        monkeypatch.setattr(parts.journal, "append", refuse_events)
+        for _ in range(24):
+            add(parts)
+        monkeypatch.undo()
+        add(parts)
+        assert parts.batch.close()
+        assert [s.n for s in parts.samples()] == [1, 12, 12, 1]
+        assert [e.detail for e in parts.events(event.LOST)] == [(100, 120, event.LOST_CORRUPT)]
+
+    def test_a_part_that_is_journaled_is_not_journaled_again(self, make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+        parts = make(report_s=86_400, size=255)
+        rows = [((-1) ** i * (VALUE_LIMIT - 1), 500, 7_000_000 * (i % 3)) for i in range(255)]
+        append = parts.journal.append
+        monkeypatch.setattr(parts.journal, "append", lambda *a: refuse() if len(parts.samples()) == 1 else append(*a))
+        for row in rows:
+            add(parts, *row)
+        first = parts.samples()[0]
+        assert parts.batch.n == 255 - first.n
+        monkeypatch.undo()
+        assert parts.batch.close()
+        samples = parts.samples()
+        assert [value for s in samples for value in zip(*parts.values(s), strict=True)] == rows
+        assert isinstance(first.t, tuple)
+        assert [s.t for s in samples][1] == (1, first.t[1] + 60 * first.n)
 
     def test_what_no_record_can_say_is_not_in_the_way(self, parts: Parts) -> None:
         for _ in range(11):

@@ -12,6 +12,7 @@ sample that would not be where the record says it is. Rules: a batch is closed
 from array import array
 
 from wayside_node.journal import JournalError
+from wayside_node.seal import advance
 from wayside_node.spool import SpoolError
 from wayside_protocol.columns_format import MISSING
 from wayside_protocol.errors import UsageError
@@ -95,11 +96,21 @@ class Batch:
         """
         if self.n:
             try:
-                self._recorder.samples(self._t, self.interval_s, self.n, self.rows, self._spool)
+                done = self._recorder.samples(self._t, self.interval_s, self.n, self.rows, self._spool)
             except JournalError:
                 self._recorder.failed += 1
                 return False
             except UsageError:
                 self.lost += self.n
-            self.n = 0
-        return True
+                done = self.n
+            self._drop(done)
+        return not self.n
+
+    def _drop(self, done):
+        """The first samples are dealt with: what is left begins with the one after them."""
+        self.n -= done
+        at = done * self._width
+        for i in range(self.n * self._width):
+            self.rows[i] = self.rows[at + i]
+        self._t = advance(self._t, done * self.interval_s)
+        self._t_ms += 1000 * done * self.interval_s

@@ -71,17 +71,17 @@ class Recorder:
             self._defined = True
 
     def samples(self, t, interval_s, n, rows, spool=None):
-        """Journal the first n samples of the flat `rows`; return once they are on flash. Raises JournalError.
+        """Journal the first n samples of the flat `rows`; return how many are on flash. Raises JournalError if none is.
 
-        Where one record cannot hold them, they become two or more. `spool` is told the number of each beforehand.
+        Where one record cannot hold them, they become two or more: then it may be the first ones only. `spool` is told
+        the number of each beforehand.
         """
         try:
             end = columns_encoder.encode(self._coded, 0, self.quantities, rows, n)
         except UsageError as error:
             if error.reason != "buffer_full" or n < 2:
                 raise
-            self._halves(t, interval_s, n, rows, spool)
-            return
+            return self._halves(t, interval_s, n, rows, spool)
         writer = self._writer
         writer.pos = 0
         record.encode_samples(writer, t, interval_s, self.set_id, n, self._coded, end)
@@ -93,12 +93,21 @@ class Recorder:
                 self.failed += 1
         self._seal(seq, self._plain, writer.pos, SAMPLES)
         self._tell_losses()
+        return n
 
     def _halves(self, t, interval_s, n, rows, spool):
         half = n // 2
         at = half * len(self.quantities)
-        self.samples(t, interval_s, half, memoryview(rows)[:at], spool)
-        self.samples(advance(t, half * interval_s), interval_s, n - half, memoryview(rows)[at:], spool)
+        done = self.samples(t, interval_s, half, memoryview(rows)[:at], spool)
+        if done < half:
+            return done
+        try:
+            return half + self.samples(
+                advance(t, half * interval_s), interval_s, n - half, memoryview(rows)[at:], spool
+            )
+        except JournalError:
+            self.failed += 1
+            return half
 
     def event(self, code, detail):
         """Journal an event of now; return whether it is on flash."""
@@ -136,7 +145,10 @@ class Recorder:
         self.on_append()
 
     def _tell_losses(self):
-        """Say what will never arrive, so that the gap in the numbers has a reason. Raises JournalError."""
+        """Say what will never arrive, so that the gap in the numbers has a reason.
+
+        What the flash refuses is told later: the record before it is on flash, and must not be journaled again.
+        """
         for _ in range(LOSSES_TOLD_MAX):
             loss = self._journal.loss()
             if loss is None:
@@ -144,8 +156,12 @@ class Recorder:
             reason, first, last = loss
             self._writer.pos = 0
             record.encode_event(self._writer, self._now(), event.LOST, (first, last, reason))
-            self._append(self._plain, self._writer.pos, EVENT)
-            self._journal.loss_told()
+            try:
+                self._append(self._plain, self._writer.pos, EVENT)
+                self._journal.loss_told()
+            except JournalError:
+                self.failed += 1
+                return
 
 
 def advance(t, seconds):

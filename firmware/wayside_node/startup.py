@@ -86,11 +86,10 @@ def salvage(spool, recorder, journal, opener):
         return 0
     t = advance(found.t, done * found.interval_s)
     try:
-        recorder.samples(t, found.interval_s, left, memoryview(rows)[done * width : found.n * width], spool)
+        return recorder.samples(t, found.interval_s, left, memoryview(rows)[done * width : found.n * width], spool)
     except JournalError:
         recorder.failed += 1
         return 0
-    return left
 
 
 def begin(root, spool, recorder, journal, opener, channels):
