@@ -165,13 +165,15 @@ async def test_version_5_alone_is_not_replaced(store: Store, start: Start, proxy
         assert uplink.error.reason == "protocol_version"
 
 
+@pytest.mark.parametrize("level", ["5", "3.1.1"])
 async def test_a_broker_without_qos_2_is_given_qos_1(
-    store: Store, start: Start, collect: Callable[..., Collector]
+    store: Store, start: Start, collect: Callable[..., Collector], level: str
 ) -> None:
+    """In MQTT 5 it says so; in 3.1.1 it can only end the connection."""
     broker = start(extra=("max_qos 1",))
     collector = collect(broker)
     fill(store, (5, 30))
-    async with running(store, sink(broker.port, qos=2)) as uplink:
+    async with running(store, sink(broker.port, qos=2, version=level)) as uplink:
         await until(all_done(uplink, store))
         await until(lambda: len(counted(collector)) == 30)
     assert {got.qos for got in collector.got} == {1}

@@ -57,7 +57,7 @@ class Uplink:
         self._sink = sink
         self._metrics = metrics or Metrics()
         self._log = log.get(f"uplink.{name}")
-        self._outbox = Outbox(store, name)
+        self._outbox = Outbox(store, name, failed=self._end)
         self._intake = Intake(store, times)
         self._waiting = Waiting()
         self._blocks: dict[int, Block] = {}
@@ -228,7 +228,7 @@ class Uplink:
         except (Refused, TooLarge) as error:
             self._problems.append((block, error))
         except (Unavailable, StoreError) as error:
-            self._lost = self._lost or error
+            self._end(error)
         else:
             self._delivered(block)
         finally:
@@ -238,9 +238,12 @@ class Uplink:
         try:
             await self._sink.watch()
         except (Unavailable, Refused) as error:
-            self._lost = self._lost or error
-        finally:
-            self._wake.set()
+            self._end(error)
+
+    def _end(self, error: Unavailable | Refused | StoreError) -> None:
+        """This session is over."""
+        self._lost = self._lost or error
+        self._wake.set()
 
     async def _advance(self, number: int, stage: int) -> None:
         await self._outbox.advance(number, stage)

@@ -43,8 +43,9 @@ STATUS_ID = 0xFFFF
 """The packet identifier of the status; blocks use all others."""
 STATUS_TIMEOUT_S = 3.0
 """How long the goodbye may take."""
-QOS_2_TRIES = 2
-"""Connections that end at the first publish with QoS 2, before a broker that cannot say so counts as without it."""
+QOS_2_TRIES = 5
+"""Connections that end under a publish with QoS 2, none of which was ever answered, before a broker that cannot say so
+(3.1.1) counts as without it."""
 
 
 class MqttSink:
@@ -62,10 +63,11 @@ class MqttSink:
         self._connection: Connection | None = None
         self._slots = asyncio.Semaphore(RECEIVE_MAXIMUM)
         self._qos: int = settings.qos
-        self._qos_2_worked = False
+        self._qos_2_works = False
         self._qos_2_failures = 0
         self._hard = NO_LIMIT
         self._sizes: dict[int, int] = {}  # payloads under way, by block number
+        self._counted = False
         self._known = False  # the broker's session is of this life of ours
         self._fresh = False
         self._doubt = False
@@ -163,7 +165,7 @@ class MqttSink:
         if self._qos_2_failures >= QOS_2_TRIES:
             qos = min(qos, 1)
         self._qos = max(1, qos)
-        self._qos_2_worked = False
+        self._counted = False
 
     async def watch(self) -> None:
         """Keep the connection alive; raises when it ends."""
@@ -227,8 +229,7 @@ class MqttSink:
             raise
         finally:
             del self._sizes[block.number]
-        self._qos_2_worked = True
-        self._qos_2_failures = 0
+        self._qos_2_works = self._qos_2_works or ack.kind == packets.PUBREC
         if self._doubt and ack.code < packets.REFUSED_FROM:
             self._doubt = False
             for _ in range(self.window - 1):
@@ -242,8 +243,8 @@ class MqttSink:
             largest = max(self._sizes.values())
             self._limit = max(1, min(self._limit, largest // 2))
             self._hard = min(self._hard, largest - 1)
-        elif self._qos == 2 and connection.level == MQTT_311 and not self._qos_2_worked:
-            self._qos_2_worked = True  # once a connection
+        elif self._qos == 2 and connection.level == MQTT_311 and not self._qos_2_works and not self._counted:
+            self._counted = True  # once a connection
             self._qos_2_failures += 1
 
     def _properties(self, block: Block) -> bytes:

@@ -7,7 +7,7 @@ import asyncio
 import contextlib
 import json
 import sqlite3
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from random import Random
 from typing import NamedTuple
@@ -65,10 +65,18 @@ class _Changes:
 class Outbox:
     """The blocks of one uplink. All methods are called in the event loop's thread; writing is the store's."""
 
-    def __init__(self, store: Store, uplink: str, rng: Random | None = None) -> None:
+    def __init__(
+        self,
+        store: Store,
+        uplink: str,
+        rng: Random | None = None,
+        failed: Callable[[StoreError], None] = lambda _error: None,
+    ) -> None:
+        """`failed` is called when a write failed, also one that nobody waited for: then `load` again."""
         self._store = store
         self._uplink = uplink
         self._rng = rng or Random()
+        self._failed = failed
         self.planned_id = 0
         """Records up to here are in blocks, parked or delivered."""
         self.next_number = 0
@@ -83,11 +91,9 @@ class Outbox:
         self._broken = None
         self._changes = _Changes()
         rows = self._store.read("SELECT planned_id, next_number FROM uplink WHERE uplink = ?", (self._uplink,))
-        if rows:
-            self.planned_id, self.next_number = int(str(rows[0][0])), int(str(rows[0][1]))
-        else:
-            self.next_number = self._rng.randrange(NUMBERS_FROM)
-        self.planned_id = max(self.planned_id, self._store.cursor(self._uplink))
+        planned_id = int(str(rows[0][0])) if rows else 0
+        self.planned_id = max(planned_id, self._store.cursor(self._uplink))
+        self.next_number = int(str(rows[0][1])) if rows else self._rng.randrange(NUMBERS_FROM)
         found = self._store.read(
             "SELECT number, stage, node, form, parked, plan FROM outbox WHERE uplink = ? ORDER BY number",
             (self._uplink,),
@@ -191,6 +197,7 @@ class Outbox:
             raise
         except StoreError as error:
             self._broken = error
+            self._failed(error)
             _tell(changes.waiting, error)
             return
         _tell(changes.waiting, None)
