@@ -60,9 +60,10 @@ def main() -> int:
     try:
         lay_out(wanted.out, wanted.node, settings_of(wanted.set))
     except (OSError, ValueError) as error:
-        print(f"board_files: {error}", file=sys.stderr)
+        sys.stderr.write(f"board_files: {error}\n")
         return 1
-    print(f"{wanted.out} is ready: copy it with mpremote" + (", then delete it: it holds a key." if wanted.node else "."))
+    private = ", then delete it: it holds a key" if wanted.node else ""
+    sys.stdout.write(f"{wanted.out} is ready: copy it with mpremote{private}.\n")
     return 0
 
 

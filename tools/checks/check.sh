@@ -20,6 +20,7 @@ run types mypy
 run board-types basedpyright --project firmware/pyrightconfig.json
 run micropython-syntax python tools/checks/micropython_syntax.py
 run project-rules python tools/checks/project_rules.py
+run docs python tools/checks/docs.py
 if command -v shellcheck >/dev/null; then
     run shell shell_files shellcheck
 else
