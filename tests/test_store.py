@@ -419,17 +419,3 @@ def test_what_was_committed_survives_kill(tmp_path: Path) -> None:
         assert store.read("PRAGMA integrity_check") == [("ok",)]
         store.close()
         start = held[0][1] + 1
-
-
-def test_a_batch_of_hundreds_takes_its_time_budget(store: Store) -> None:
-    """Ten thousand frames a second leave the store about 6 µs each; the bound here is for a busy machine."""
-    body = bytes(range(70))
-    batches = [
-        Batch(records=[(1000 + n % 8, start + n // 8, 0, 1, body) for n in range(512)]) for start in range(0, 1920, 64)
-    ]
-    before = time.process_time()
-    for batch in batches:
-        store.commit(batch)
-    per_row_us = (time.process_time() - before) / (512 * len(batches)) * 1e6
-    print(f"{per_row_us:.2f} µs of CPU a row")
-    assert per_row_us < 20
