@@ -135,9 +135,9 @@ def test_minutes_of_it_into_a_node(board: SimulatedBoard, seed: int) -> None:
             board.feed(answer)
 
     board.uart_sink = heard
-    board.run(200)
+    board.run(130)
     deaf[0] = True
-    for second in range(20):
+    for second in range(10):
         piece = (noise, silence, strangers, forgeries, log_output)[second % 5](rng)[:11_520]
         for at in range(0, len(piece), 1152):
             board.feed(piece[at : at + 1152])
@@ -148,6 +148,6 @@ def test_minutes_of_it_into_a_node(board: SimulatedBoard, seed: int) -> None:
     assert board.boots == 1, str(board.log)
     assert sorted(gateway.records) == list(range(1, max(gateway.records) + 1))
     free = [int(body.values[HEAP_FREE]) for body in gateway.records.values() if isinstance(body, Health)]
-    assert len(free) >= 8
+    assert len(free) >= 6
     print(f"heap free: {free}")
     assert free[-1] > free[1] - 4096

@@ -115,12 +115,12 @@ def test_a_clock_that_drifts_is_synced_from_its_second_welcome(town: Towns, drif
     async def case(town: Town) -> None:
         town.begin()
         town.run.board.power_on()
-        await asyncio.sleep(3 * 3600)
+        await asyncio.sleep(1.5 * 3600)
 
     here.play(case)
     assert here.quality["unknown"] == 0
     assert here.quality["reconstructed"] <= 12
-    assert here.quality["synced"] > 1000
+    assert here.quality["synced"] > 500
 
 
 def test_a_gateway_without_a_believed_clock_learns_the_time_later(town: Towns) -> None:
@@ -179,7 +179,9 @@ def test_a_boot_that_met_a_gateway_without_time_and_is_over_stays_unknown(town: 
     assert "unknown" not in {quality for number, quality in here.qualities.items() if boots[number] == 2}
 
 
-@pytest.mark.parametrize("drift", [0.0, 0.1, -0.1])
+@pytest.mark.parametrize(
+    "drift", [pytest.param(0.0, marks=pytest.mark.slow), 0.1, pytest.param(-0.1, marks=pytest.mark.slow)]
+)
 def test_weeks_without_a_gateway_are_mapped_between_two_meetings(town: Towns, drift: float) -> None:
     here = town(drift=drift, interval_s=600, report_s=7200, batch=12)
 

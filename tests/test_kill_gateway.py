@@ -297,5 +297,5 @@ async def test_killed_in_100_000_frames_every_id_arrives_once(tmp_path: Path, br
 
 @pytest.mark.timeout(180)
 async def test_with_qos_1_only_the_same_publish_comes_again(tmp_path: Path, broker: Broker, seed: int) -> None:
-    tally = await play(tmp_path, broker, Pace(4_000, 1500, (0.1, 1.0), qos=1, kills_max=5), seed)
+    tally = await play(tmp_path, broker, Pace(3_200, 1500, (0.1, 0.8), qos=1, kills_max=5), seed)
     assert set(tally.distinct.values()) == {COLUMNS}
