@@ -100,6 +100,14 @@ def test_a_known_node_keeps_its_key_unless_told(settings: Path) -> None:
     assert wayside("nodes", "add", "7", "--replace", "-c", settings).code == 0
 
 
+def test_a_number_with_records_is_not_for_another_board(settings: Path) -> None:
+    """The gateway keeps out what an erased board sends under numbers that were used: said before it happens."""
+    assert "never used" not in wayside("nodes", "add", "1001", "-c", settings).stdout
+    _heard(settings)
+    assert "never used" in wayside("nodes", "add", "1001", "--replace", "-c", settings).stdout
+    assert "never used" not in wayside("nodes", "add", "-c", settings).stdout
+
+
 @pytest.mark.parametrize("key", ["", "00", "xyz", KEY + "00"])
 def test_a_bad_key_is_refused_and_not_repeated(settings: Path, key: str) -> None:
     ended = wayside("nodes", "add", "7", f"--key={key}", "-c", settings)

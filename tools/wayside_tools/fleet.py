@@ -41,6 +41,10 @@ class Fleet:
         heard = {row.node for row in self._store.nodes()} if self._store else set()
         return sorted(heard | set(self.keys))
 
+    def holds(self, node: int) -> bool:
+        """Whether there are records of this node, or ever were."""
+        return self._store is not None and self._store.held(node).count() > 0
+
     def summary(self, node: int) -> dict[str, Any]:
         """A node in one line."""
         entry = self.keys.get(node)

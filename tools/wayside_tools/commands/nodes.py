@@ -45,7 +45,7 @@ def add(
     """Add a node, and show once what it is to be given: its number and key. A running gateway knows it at once."""
     from wayside_gateway.errors import KeyFileError
     from wayside_gateway.keys import KeyFile, new_key, parse_key
-    from wayside_tools.fleet import free_number, provisioning, write_private_json
+    from wayside_tools.fleet import Fleet, free_number, provisioning, write_private_json
 
     loaded = load_settings(settings)
     if key == "-":
@@ -54,6 +54,8 @@ def add(
     node = number if number is not None else free_number(loaded)
     if out is not None and out.exists():
         raise Misuse(f"{out} is there already: it is not overwritten")
+    with Fleet(loaded) as fleet:
+        used = fleet.holds(node)
     loaded.keys_path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     try:
         KeyFile(loaded.keys_path).add(node, secret, name, replace)
@@ -71,6 +73,11 @@ def add(
         print_json(given)
         return
     say(f"Node {node} is added to {loaded.keys_path}.")
+    if used:
+        say(
+            "There are records of this number here. An erased board, or another one, would number its own from 1 again,"
+        )
+        say("and they would be kept out: give such a board a number that was never used.")
     if out is not None:
         say(f"What it is to be given is in {out}, for your eyes only: delete it once the node has it.")
     else:
