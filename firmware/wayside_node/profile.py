@@ -1,7 +1,7 @@
 """The board at hand: its pins, buses, memory and flash.
 
-A board's figures are a module of constants. `wayside flash` writes one for the board as `board_profile`; without it,
-the port's own name chooses among those in `boards/`. NAMES is what such a module must define.
+A board's figures are a module of constants. One that was flashed as `board_profile` counts; without it, the port's own
+name chooses among those in `boards/`. NAMES is what such a module must define.
 """
 
 import sys
