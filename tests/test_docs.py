@@ -55,6 +55,14 @@ def test_it_runs_as_shown(page: str, needs: str, lines: list[str], tmp_path: Pat
         assert ended.returncode == 0, f"{page}: {line}\n{ended.stdout}{ended.stderr}"
 
 
+def test_the_simulators_example_runs(tmp_path: Path) -> None:
+    found = re.search(r"```python\n(.*?)```", (ROOT / "docs" / "simulator.md").read_text(), re.S)
+    assert found is not None
+    (tmp_path / "tests").symlink_to(ROOT / "tests")
+    ended = subprocess.run([sys.executable, "-c", found[1]], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert ended.returncode == 0, ended.stderr
+
+
 def test_what_a_board_gets_makes_it_that_node(tmp_path: Path, micropython: str) -> None:
     """The files that docs/technician.md lays out, read back by the firmware in them, under real MicroPython."""
     settings = tmp_path / "wayside.toml"
@@ -111,6 +119,7 @@ def test_the_pages_tell_of_what_there_is() -> None:
         ("docs/operator.md", "require_ntp = true", "# ntp = true", "does not show require_ntp"),
         ("docs/operator.md", "gateway = 1 ", "gateway = 0 ", "`gateway`"),
         ("docs/operator.md", "(commands.md)", "(developer.md#no-such)", "has no heading #no-such"),
+        ("docs/developer.md", "tests/test_bench.py", "tests/test_branch.py", "no such file: tests/test_branch.py"),
         ("docs/settings.md", "| `user` |", "| `usr` |", "settings_page.py"),
     ],
 )
@@ -121,7 +130,8 @@ def test_a_page_that_is_wrong_is_told(page: str, before: str, after: str, told: 
         shutil.copy(source, tmp_path)
     (tmp_path / "gateway" / "wayside_gateway").mkdir(parents=True)
     shutil.copy(ROOT / "gateway" / "wayside_gateway" / "settings.py", tmp_path / "gateway" / "wayside_gateway")
-    (tmp_path / "firmware").symlink_to(ROOT / "firmware")
+    for name in ("firmware", "tests", "requirements"):
+        (tmp_path / name).symlink_to(ROOT / name)
     text = (tmp_path / page).read_text()
     assert before in text
     (tmp_path / page).write_text(text.replace(before, after, 1))

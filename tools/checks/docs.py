@@ -11,7 +11,7 @@ import typer
 ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT / "firmware"), str(ROOT / "tools" / "checks")]
 
-import settings_page  # noqa: E402 - a neighbour, which mypy finds under its own name
+import settings_page  # noqa: E402 - a neighbour
 
 from wayside_gateway.errors import SettingsError  # noqa: E402
 from wayside_gateway.settings import parse  # noqa: E402
@@ -38,7 +38,7 @@ def shown(text: str) -> Iterator[tuple[int, str]]:
             continue
         code = [line] if fenced or line.startswith("    ") else re.findall(r"`([^`]+)`", line)
         for part in code:
-            found = re.search(r".*(?:^|\s|/)wayside (?=[a-z]|--)(.*)", part)
+            found = re.search(r".*(?:^|\s|/)(?<!-o )(?<!-u )wayside (?=[a-z]|--)(.*)", part)
             if found and not re.match(r"\s*(#|wayside: |User=|sudo useradd)", part):
                 yield number, found.group(1)
 
@@ -127,9 +127,18 @@ def anchors() -> Iterator[str]:
                 yield f"{page.relative_to(ROOT)}: {other.name} has no heading #{heading}"
 
 
+def files() -> Iterator[str]:
+    """Files that a page names in passing and that are not there."""
+    named = re.compile(r"(?<![\w/.-])((?:docs|firmware|gateway|protocol|requirements|tests|tools)/[\w./-]+\.\w+)")
+    for page in pages():
+        for name in sorted(set(named.findall(page.read_text()))):
+            if not (ROOT / name).exists():
+                yield f"{page.relative_to(ROOT)}: no such file: {name}"
+
+
 def main() -> int:
     """Print each breach on a line; 1 if there is any."""
-    breaches = [*commands(), *settings(), *anchors()]
+    breaches = [*commands(), *settings(), *anchors(), *files()]
     print("\n".join(breaches), end="\n" if breaches else "")
     return 1 if breaches else 0
 
