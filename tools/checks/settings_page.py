@@ -19,7 +19,8 @@ TABLES = {
 HEAD = """# The settings of a gateway
 
 One TOML file, named with `--settings`. `wayside gateway check` tells everything that is wrong with it at once, each
-problem with its line and what to write instead. Relative paths count from the file's own directory.
+problem with its line and what to write instead. Relative paths count from the file's own directory, but for the `path`
+of a port. A whole example with comments is in [operator.md](operator.md#settings).
 
 ```toml
 gateway = 1
