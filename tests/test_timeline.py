@@ -84,6 +84,12 @@ def test_a_boot_that_nobody_met_yet_waits_and_one_that_ended_is_unknown(world: W
     assert world.when(4, 10) == NEVER
 
 
+def test_a_batch_of_a_whole_day_is_synced(world: World) -> None:
+    """Report interval 86,400 s, the longest there is: begun a day before the hello, sealed after it."""
+    world.hello(T0 + 90_000, 1, 90_000, clock_s=T0 + 90_000)
+    assert world.plain(T0 + 3_600, 1, T0 + 90_060) == Time(T0 + 3_600, SYNCED, 2.0)
+
+
 def test_near_the_only_anchor_there_is_nothing_to_wait_for(world: World) -> None:
     world.hello(T0 + 100, 1, 100, bound_ms=200)
     check(world.when(1, 95), T0 + 95, 2.0)

@@ -21,8 +21,9 @@ FLOOR_S = 1_735_689_600
 """2025-01-01: no node existed. Clocks that start at 1970 or 2000 are below it (SPEC 2.6)."""
 FUTURE_MS = 5_000
 """A record that claims to be so much later than its own arrival is wrong about its time (SPEC 2.6)."""
-BATCH_SPAN_MS = 12 * 3_600_000
-"""A record's time is that of its first sample: so much before it was sealed at most, with settings anybody uses."""
+BATCH_SPAN_MS = 25 * 3_600_000
+"""A record's time is that of its first sample: so much before it was sealed at most. A node's report interval is a day
+at most, and a full batch may wait for a sample that is late."""
 WAIT_MS = 90_000
 """How long a time may wait for a boot's second anchor, which measures its rate: nodes greet again after 30 s."""
 RATE_UNKNOWN = 0.1
