@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from wayside_node.batch import Batch
 from wayside_node.clock import NOW_MASK, Clock
@@ -140,6 +140,6 @@ def add(parts: Parts, *values: int, at_ms: int | None = None) -> None:
     parts.count += 1
 
 
-def refuse(*_: Any) -> None:
+def refuse(*_: Any) -> NoReturn:
     """A journal on a flash that fails."""
     raise JournalError("journal_write")

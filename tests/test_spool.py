@@ -54,9 +54,9 @@ def street(random: Random, n: int, width: int) -> Rows:
         near: int
         kind = random.random()
         if kind < 0.1:
-            return MISSING
+            return int(MISSING)
         if kind < 0.2:
-            return random.randint(-VALUE_LIMIT, VALUE_LIMIT - 1)
+            return random.randint(-int(VALUE_LIMIT), int(VALUE_LIMIT) - 1)
         near = (0 if before == MISSING else before) + random.randint(-40, 40)
         return max(-int(VALUE_LIMIT), min(int(VALUE_LIMIT) - 1, near))
 
