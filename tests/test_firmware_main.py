@@ -321,7 +321,7 @@ class TestFaults:
 
 
 class TestMonths:
-    @pytest.mark.parametrize("hours", [2, pytest.param(24, marks=[pytest.mark.slow, pytest.mark.timeout(600)])])
+    @pytest.mark.parametrize("hours", [2, pytest.param(8, marks=[pytest.mark.slow, pytest.mark.timeout(600)])])
     def test_the_heap_stays_as_it_was(self, make: Make, hours: int) -> None:
         """Hours with all that happens to a node: outages and faults."""
         site = make(settings={"health_interval_s": 60})
