@@ -193,7 +193,7 @@ class TestFlashThatRefuses:
     ) -> None:
         append = parts.journal.append
 
-        def refuse_events(frame: Any, n: int, priority: int) -> int:
+        def refuse_events(frame: Any, n: int, priority: int) -> Any:
             return refuse() if priority == EVENT else append(frame, n, priority)
 
         add(parts)
