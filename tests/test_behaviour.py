@@ -138,7 +138,8 @@ def test_acks_up_to_a_high_water_mark_would_be_found_out(
 ) -> None:
     """The suite can see what it is there for: a mark that steps over a gap loses records."""
     monkeypatch.setattr("wayside_gateway.peer.ranges_of", lambda seqs: [(1, max(seqs))])
-    run = make(tmp_path, seed, CASES["10 % of frames lost"], Build(batch=1))
+    damage = replace(CASES["10 % of frames lost"], lose=0.3, cut_every_s=100)
+    run = make(tmp_path, seed, damage, Build(batch=1))
     with pytest.raises(AssertionError):
         play(run, HOURS)
     assert any("of which" in fault for fault in run.witness.faults)
