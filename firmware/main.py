@@ -94,6 +94,9 @@ def run(board, node, key):
 
 def main():
     board = profile.load()
+    if hardware.service_asked(board):
+        print("wayside: the button is held: no node runs, the console is yours")  # noqa: T201 -- as below
+        return
     known = identity.load(board.DATA_ROOT)
     if known is None:
         print("wayside: this node has no identity yet: provision it")  # noqa: T201 -- the console is all it has

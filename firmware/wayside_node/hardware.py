@@ -41,6 +41,11 @@ def beams(profile, settings, now):
     return made
 
 
+def service_asked(profile):
+    """Whether the board's button is held: whoever does so wants the console, and no node."""
+    return profile.BUTTON >= 0 and not machine.Pin(profile.BUTTON, machine.Pin.IN, machine.Pin.PULL_UP).value()
+
+
 def lamp(profile):
     """A function that lights the board's lamp (1) or not (0), or None."""
     return None if profile.LED < 0 else machine.Pin(profile.LED, machine.Pin.OUT, value=0).value
