@@ -19,9 +19,10 @@ from wayside_gateway.rows import Anchor, CommandRow, NodeRow
 from wayside_protocol.limits import U32_MAX
 from wayside_protocol.session import Hello
 
-RESERVE = 4096
-"""Downlink numbers reserved on disk at a time: one write of the node's row for so many acks."""
-RESERVE_LOW = 1024
+RESERVE = 256
+"""Downlink numbers reserved on disk at a time: one write of the node's row for so many acks. A restart skips as many at
+most, so that numbers stay close to the seconds since EPOCH_MS."""
+RESERVE_LOW = 64
 """With fewer left, the next commit reserves more."""
 EPOCH_MS = 1_767_225_600_000
 """2026-01-01. Numbers start at the seconds since then if that is above the ceiling: a store that was lost or restored
