@@ -5,6 +5,7 @@ from a seed. A failure prints the seed; the same seed is the same run.
 """
 
 import asyncio
+import shutil
 from collections.abc import Callable, Coroutine
 from dataclasses import replace
 from pathlib import Path
@@ -62,7 +63,11 @@ def check_readings(run: Run, held: dict[int, bytes]) -> None:
 
 
 def play(
-    run: Run, hours: float, *plagues: Callable[[], Coroutine[None, None, None]], live_part: float = LIVE_PART
+    run: Run,
+    hours: float,
+    *plagues: Callable[[], Coroutine[None, None, None]],
+    live_part: float = LIVE_PART,
+    reboot: bool = True,
 ) -> None:
     """Run so long with these plagues, then mend all and drain. Checks the promises."""
 
@@ -81,8 +86,9 @@ def play(
             f"{live} of {len(run.board.journaled)} came while it was bad"
         )
         run.line.mend()
-        run.board.cut()
-        run.board.power_on()
+        if reboot:
+            run.board.cut()
+            run.board.power_on()
         took_s = await run.drain()
         check(run)
         print(
@@ -115,6 +121,30 @@ def test_every_record_arrives_once_though_both_ends_restart_over(name: str, tmp_
         lambda: run.board.restart_at_random(Random(seed + 1), 150),
         lambda: run.station.restart_at_random(Random(seed + 2), 100),
     )
+
+
+@pytest.mark.parametrize("name", ["perfect", "10 % of frames lost"])
+@pytest.mark.parametrize("lost", [False, True], ids=["a backup restored", "its disk lost"])
+def test_a_gateway_that_lost_what_it_held_gets_it_again(name: str, lost: bool, tmp_path: Path, seed: int) -> None:
+    """The node runs on all the while, and believed it delivered: the next welcome tells it better."""
+    run = make(tmp_path, seed, CASES[name])
+    path, backup = tmp_path / "store.sqlite", tmp_path / "backup"
+
+    async def loss() -> None:
+        await asyncio.sleep(1500)
+        run.station.kill()
+        shutil.copy(path, backup)
+        run.station.start()
+        await asyncio.sleep(1500)
+        run.station.kill()
+        if lost:
+            path.unlink()
+        else:
+            shutil.copy(backup, path)
+        run.station.start()
+
+    play(run, 1.5, loss, reboot=False)
+    assert run.board.boots == 1
 
 
 @pytest.mark.parametrize("every_s", [1e9, 2000.0])
