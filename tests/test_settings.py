@@ -113,6 +113,7 @@ level = "info"
         "line 10",
         "line 13",
         "line 14",
+        "line 15",
         "line 16",
         "line 19",
     ]
@@ -122,6 +123,7 @@ level = "info"
     assert "did you mean `log`?" in told
     assert "not path and usb" in told
     assert '`mqtt.host` is missing: write the broker\'s name, for example: host = "broker.example.org"' in told
+    assert "`mqtt.password`: a password needs `user` too" in told
     assert "`cert` and `key` belong together" in told
 
 

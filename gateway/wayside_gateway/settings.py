@@ -5,7 +5,7 @@ import tomllib
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator, model_validator
 
 from wayside_gateway.errors import SettingsError
 from wayside_gateway.toml_lines import LineIndex
@@ -107,13 +107,15 @@ class MqttSettings(_Table):
     names: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9\-:./_]*$")] = "wayside:"
     """Beginning of every SenML name; one that is yours alone makes the names unique in the world."""
 
-    @model_validator(mode="after")
-    def _password(self) -> Self:
-        if self.password is not None and self.password_file is not None:
+    @field_validator("password", "password_file")
+    @classmethod
+    def _password(cls, value: str | Path | None, info: ValidationInfo) -> str | Path | None:
+        """On the fields, not on the table: told even where another of its values is wrong."""
+        if info.field_name == "password_file" and info.data.get("password") is not None:
             raise ValueError("give `password` or `password_file`, not both")
-        if self.user is None and (self.password is not None or self.password_file is not None):
+        if value is not None and "user" in info.data and info.data["user"] is None:
             raise ValueError("a password needs `user` too")
-        return self
+        return value
 
     def anchored(self, directory: Path) -> Self:
         """The same with relative paths counted from this directory."""
