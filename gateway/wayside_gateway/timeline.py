@@ -219,7 +219,7 @@ class Timeline:
             latest_ms = limit_ms
         wrong = None if span.calm else _wrong_at(span.after, t_ms) or _open_at(span.before, t_ms)
         if wrong is None and span.earliest_ms <= t_ms <= latest_ms:
-            return Time(float(t), SYNCED, SYNCED_BOUND_S)
+            return Time(t, SYNCED, SYNCED_BOUND_S)
         wrong = wrong or _wrong_at(span.before, t_ms)
         if wrong is None or wrong.clock_ms is None or wrong.boot not in history.boots:
             return NEVER

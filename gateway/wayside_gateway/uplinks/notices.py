@@ -33,12 +33,12 @@ def notice(item: Item) -> str:
     record = item.record
     value: dict[str, object] = {"id": f"{item.node}:{item.seq}", "node": item.node}
     if not isinstance(record, Channels) and item.time is not None:
-        value["time"] = item.time.unix_s
+        value["time"] = None if item.time.unix_s is None else _plain(item.time.unix_s)
         if item.time.unix_s is None and isinstance(record.t, int):
             value["clock_s"] = record.t
         elif item.time.unix_s is None and not isinstance(record.t, int):
             value["boot"], value["uptime_s"] = record.t
-        value["quality"], value["bound_s"] = item.time.quality, item.time.bound_s
+        value["quality"], value["bound_s"] = item.time.quality, _plain(item.time.bound_s)
     if isinstance(record, Event):
         value |= {"event": NAMES.get(record.code, f"code_{record.code}"), "detail": _detail(record)}
     elif isinstance(record, Health):
@@ -50,6 +50,11 @@ def notice(item: Item) -> str:
     elif isinstance(record, Samples):
         value |= {"set": record.set_id, "interval_s": record.interval_s, "n": record.n}
     return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+
+
+def _plain(value: float) -> float:
+    """Whole seconds without a decimal point."""
+    return int(value) if value == int(value) else value
 
 
 def _detail(event: Event) -> list[int | str]:

@@ -15,7 +15,6 @@ Units are RFC 8428's and RFC 8798's. A pack with one of RFC 8798's secondary uni
 with `secondary=False` such values are written in the primary unit instead, exactly, and the version stays 10.
 """
 
-import contextlib
 import re
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -166,8 +165,10 @@ class Writer:
             template = self._templates.get((node, definition, interval_s, n, quality))
             if template is None:
                 template = self._template(node, definition, interval_s, n, quality)
-            with contextlib.suppress(_Missing):
+            try:  # `contextlib.suppress` would cost a twentieth of the whole
                 return template.fill(seconds(start_s), identity, seconds(bound_s), columns)
+            except _Missing:
+                pass
         tail = f'"bid":"{identity}","btq":"{quality}","btb":{seconds(bound_s)}'
         return _sparse(self._of(node, definition), columns, f'"bt":{seconds(start_s)},', tail, interval_s)
 
