@@ -357,3 +357,16 @@ def test_no_secret_leaves_by_the_log(form: str) -> None:
 
 def test_the_levels_are_those_of_the_settings() -> None:
     assert set(log.LEVELS) == {"debug", "info", "warning", "error"}
+
+
+def test_rules_between_values_are_told_beside_values_that_are_wrong(tmp_path: Path) -> None:
+    path = tmp_path / "wayside.toml"
+    path.write_text(
+        'gateway = 0\ndeployment = "town"\ndata = "d"\n[[serial]]\nbaud = 5\n'
+        '[mqtt]\nhost = "h"\npassword = "p"\nkeepalive_s = 1\n[mqtt.tls]\ncert = "c"\ninsecure = 3\n'
+    )
+    with pytest.raises(SettingsError) as caught:
+        load(path)
+    told = str(caught.value)
+    for part in ("line 1:", "exactly one of", "line 5:", "needs `user`", "line 9:", "belong together", "line 12:"):
+        assert part in told

@@ -5,7 +5,7 @@ import tomllib
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 
 from wayside_gateway.errors import SettingsError
 from wayside_gateway.toml_lines import LineIndex
@@ -33,22 +33,26 @@ class SerialRule(_Table):
     """A USB device's vendor and product number in hex: "10c4:ea60"."""
     serial_number: str | None = None
     """A USB device's serial number, as the system shows it."""
-    known: bool | None = None
+    known: bool | None = Field(default=None, validate_default=True)
     """All USB serial chips that boards of ours have."""
     baud: Annotated[int, Field(ge=1200, le=4_000_000)] = 115_200
     """Bits a second; of no effect on a chip's own USB port."""
 
-    @model_validator(mode="after")
-    def _one_of(self) -> Self:
-        if self.known is False:
+    @field_validator("known")
+    @classmethod
+    def _one_of(cls, value: bool | None, info: ValidationInfo) -> bool | None:
+        """On the last of the four fields, not on the table: told even where another of its values is wrong."""
+        if value is False:
             raise ValueError("`known = false` opens nothing: leave the table out instead")
-        given = [n for n in ("path", "usb", "serial_number", "known") if getattr(self, n) is not None]
+        named = ("path", "usb", "serial_number")
+        given = [n for n in named if n not in info.data or info.data[n] is not None]
+        given += ["known"] if value else []
         if len(given) != 1:
             raise ValueError(
                 "give exactly one of `path`, `usb`, `serial_number` and `known = true`"
                 + (f", not {' and '.join(given)}" if given else "")
             )
-        return self
+        return value
 
     def usb_numbers(self) -> tuple[int, int]:
         """Vendor and product of `usb`."""
@@ -63,16 +67,17 @@ class Tls(_Table):
     """PEM file of the certificate authority that signed the broker's certificate."""
     cert: File | None = None
     """PEM file of this gateway's certificate, where the broker asks for one."""
-    key: File | None = None
+    key: File | None = Field(default=None, validate_default=True)
     """PEM file of that certificate's private key."""
     insecure: bool = False
     """Take any certificate: for a test on a bench, never in the field."""
 
-    @model_validator(mode="after")
-    def _pair(self) -> Self:
-        if (self.cert is None) != (self.key is None):
+    @field_validator("key")
+    @classmethod
+    def _pair(cls, value: Path | None, info: ValidationInfo) -> Path | None:
+        if "cert" in info.data and (info.data["cert"] is None) != (value is None):
             raise ValueError("`cert` and `key` belong together: give both or neither")
-        return self
+        return value
 
 
 class MqttSettings(_Table):
