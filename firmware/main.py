@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+import time
 
 from wayside_node import VERSION, hardware, identity, profile, startup
 from wayside_node.batch import Batch
@@ -18,13 +19,16 @@ from wayside_node.seal import Recorder
 from wayside_node.session import About, Numbers, Session
 from wayside_node.settings import Settings
 from wayside_node.spool import Spool
-from wayside_node.tasks import Task, keep
+from wayside_node.tasks import Task, describe, keep, place_of
 from wayside_node.watchdog import ResetCause, Watchdog
 from wayside_protocol import event
 from wayside_protocol.frame import Opener, Sealer
 
 RUNNING_GARBAGE = 16384
 """Bytes allocated before a collection, beside the one after each sample: draining a backlog is what needs it."""
+
+AGAIN_S = 60
+"""From an error before the tasks run to the next boot: seldom enough for the flash to bear it for years."""
 
 
 def run(board, node, key):
@@ -101,7 +105,12 @@ def main():
     if known is None:
         print("wayside: this node has no identity yet: provision it")  # noqa: T201 -- the console is all it has
         return
-    run(board, known[0], known[1])
+    try:
+        run(board, known[0], known[1])
+    except Exception as error:  # noqa: BLE001 -- a node that stays silent needs somebody to climb up to it
+        print("wayside: the node cannot go on:", describe(error), place_of(error))  # noqa: T201 -- as above
+        time.sleep(AGAIN_S)
+        hardware.reset()
 
 
 main()

@@ -310,6 +310,12 @@ class TestFaults:
         assert crashes[0].detail == ("health", "ValueError: no good", "wayside_node/health.py:12")
         assert site.arrived >= site.taken - 6
 
+    def test_a_node_that_cannot_start_says_so_and_starts_again(self, make: Make) -> None:
+        site = make({"wayside_node/health.py": BAD_STATION.replace("pass", "raise OSError(5)", 1)})
+        site.board.run(200)
+        assert site.board.boots == 4
+        assert "wayside: the node cannot go on: OSError: [Errno 5] EIO wayside_node/health.py:4" in site.board.log.output
+
     @pytest.mark.slow
     def test_a_station_that_never_gives_way_is_reset(self, make: Make) -> None:
         """Nothing can be written any more; what was taken before is there all the same."""
