@@ -314,7 +314,8 @@ class TestFaults:
         site = make({"wayside_node/health.py": BAD_STATION.replace("pass", "raise OSError(5)", 1)})
         site.board.run(200)
         assert site.board.boots == 4
-        assert "wayside: the node cannot go on: OSError: [Errno 5] EIO wayside_node/health.py:4" in site.board.log.output
+        said = "wayside: the node cannot go on: OSError: [Errno 5] EIO wayside_node/health.py:4"
+        assert said in site.board.log.output
 
     @pytest.mark.slow
     def test_a_station_that_never_gives_way_is_reset(self, make: Make) -> None:
