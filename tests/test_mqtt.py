@@ -454,16 +454,16 @@ from wayside_gateway.store import Store
 from wayside_gateway.uplinks import base
 from wayside_gateway.uplinks.mqtt import MqttSink
 log.configure("json", "warning")
-base.CHUNK_ROWS = 16
-path, port, qos = sys.argv[1:]
-settings = MqttSettings(host="127.0.0.1", port=int(port), qos=int(qos), batch_bytes=8000)
+path, port, qos, rows = sys.argv[1:]
+base.CHUNK_ROWS = int(rows)
+settings = MqttSettings(host="127.0.0.1", port=int(port), qos=int(qos), batch_bytes=500 * int(rows))
 asyncio.run(base.Uplink("mqtt", Store(Path(path)), FixedTimes(), MqttSink(settings, "test", 1)).run())
 """
 
 
-async def run_until(path: Path, port: int, qos: int, end: Callable[[], Awaitable[None]]) -> None:
-    """Run the uplink in a process of its own until `end` returns, then kill it."""
-    arguments = (sys.executable, "-c", UPLINK_PROCESS, str(path), str(port), str(qos))
+async def run_until(path: Path, port: int, qos: int, end: Callable[[], Awaitable[None]], rows: int = 16) -> None:
+    """Run the uplink in a process of its own, `rows` records at a time, until `end` returns, then kill it."""
+    arguments = (sys.executable, "-c", UPLINK_PROCESS, str(path), str(port), str(qos), str(rows))
     process = await asyncio.create_subprocess_exec(*arguments, cwd=Path(__file__).parent)
     try:
         await end()
@@ -516,6 +516,48 @@ async def test_the_gateway_is_killed_at_random_moments(
         payloads.setdefault(block, set()).add(message.payload)
     assert all(len(same) == 1 for same in payloads.values()), "a repeat is the same block, byte for byte"
     assert len({i for same in payloads.values() for i in same}) == len(payloads)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+async def test_kills_and_cuts_in_100_000_records_and_each_comes_once(
+    store: Store, start: Start, collect: Callable[..., Collector], proxy_port: int, seed: int
+) -> None:
+    """The gateway's process is killed and the network cut, both at random, while 100,000 records drain."""
+    rng = Random(seed)
+    broker = start()
+    collector = collect(broker)
+    nodes, each = range(1, 11), 10_000
+    for node in nodes:
+        add_channels(store, node)
+        for seq in range(2, each + 1, 1000):
+            add_samples(store, node, seq, min(1000, each + 1 - seq), rng)
+
+    def finished() -> bool:
+        return store.cursor("mqtt") == store.newest_id() and not under_way(store)
+
+    kills = cuts = 0
+    async with Proxy(proxy_port, broker.port) as proxy:
+        while not finished():
+
+            async def for_a_while() -> None:
+                nonlocal cuts
+                await until(lambda: store.read("SELECT state FROM uplink") == [("online",)])
+                for _ in range(rng.randrange(4)):
+                    await asyncio.sleep(rng.random())
+                    proxy.cut()
+                    cuts += 1
+                await asyncio.sleep(rng.random())
+
+            with store.writing() as db:
+                db.execute("UPDATE uplink SET state = ''")
+            await run_until(store.path, proxy_port, 2, for_a_while, rows=100)
+            kills += 1
+    await until(lambda: len(counted(collector)) == len(nodes) * each)
+    await asyncio.sleep(0.5)
+    print(f"{kills} kills, {cuts} cuts, {len(collector.got)} publishes")
+    assert kills > 3
+    assert counted(collector) == Counter(every(*((node, each) for node in nodes)))
 
 
 # -- a session of another life ----------------------------------------------------------------------------
