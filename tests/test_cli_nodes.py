@@ -1,5 +1,6 @@
 """`wayside nodes` and `wayside gaps`: keys are shown once, and what is missing is told with its reason."""
 
+import json
 import os
 import stat
 import subprocess
@@ -126,6 +127,18 @@ def test_removing_asks(settings: Path) -> None:
     assert wayside("nodes", "remove", "7", "--yes", "-c", settings).code == 0
     assert wayside("nodes", "list", "--json", "-c", settings).json == {"nodes": []}
     assert wayside("nodes", "remove", "7", "--yes", "-c", settings).code == 1
+
+
+def test_a_node_that_is_not_heard_now_is_gone(settings: Path) -> None:
+    """The store knows the last port; only the status file of a gateway that runs says who is there."""
+    assert "wayside nodes add" in wayside("nodes", "list", "-c", settings).stdout
+    _heard(settings)
+    assert "/dev/ttyUSB0, gone" in wayside("nodes", "list", "-c", settings).stdout
+    status = settings.parent / "data" / "status.json"
+    status.write_text(json.dumps({"pid": os.getpid(), "nodes": {"1001": "/dev/ttyUSB0"}}))
+    assert "gone" not in wayside("nodes", "list", "-c", settings).stdout
+    status.write_text("not whole")
+    assert wayside("nodes", "show", "1001", "--json", "-c", settings).json["connected"] is False
 
 
 def test_show_tells_all_that_is_known(settings: Path) -> None:

@@ -25,6 +25,7 @@ class Fleet:
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.keys: dict[int, NodeKey] = KeyFile(settings.keys_path).load()
+        self._connected = _connected(settings.data / "status.json")
         self._store: Store | None = None
         if (settings.data / "wayside.sqlite").exists():
             self._store = open_store(settings.data, read_only=True)
@@ -57,6 +58,7 @@ class Fleet:
             "firmware": row.firmware if row else None,
             "board": row.board if row else None,
             "link": row.link if row else None,
+            "connected": node in self._connected,
             "records": self._store.held(node).count() if self._store else 0,
             "clock": self.clock(node)["quality"],
         }
@@ -132,6 +134,25 @@ class Fleet:
     def _events(self, node: int) -> list[dict[str, Any]]:
         found = [said for said in self._last(node, record.EVENT, EVENTS_SHOWN) if isinstance(said, record.Event)]
         return [{"event": event.NAMES.get(e.code, e.code), "t": e.t, "detail": list(e.detail)} for e in found]
+
+
+def _connected(status_file: Path) -> set[int]:
+    """The nodes that the running gateway hears at an open port; none while no gateway runs."""
+    try:
+        status = json.loads(status_file.read_bytes())
+        return {int(number) for number in status["nodes"]} if _runs(int(status["pid"])) else set()
+    except (OSError, ValueError, KeyError, TypeError):
+        return set()
+
+
+def _runs(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except PermissionError:  # it is there, and another user's
+        return True
+    except (OSError, OverflowError):
+        return False
+    return True
 
 
 def free_number(settings: Settings, first: int = 1001) -> int:

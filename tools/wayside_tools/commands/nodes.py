@@ -25,7 +25,13 @@ def list_nodes(settings: SettingsFile = DEFAULT_SETTINGS, json: JsonFlag = False
     if json:
         print_json({"nodes": rows})
         return
+    if not rows:
+        say("No node has a key here, and none was heard: wayside nodes add")
+        return
     columns = ["node", "name", "heard", "link", "boot", "firmware", "records", "clock"]
+    for row in rows:
+        if row["link"] and not row["connected"]:
+            row["link"] += ", gone"
     print_table(columns, ([row[column] for column in columns] for row in rows))
 
 
@@ -124,6 +130,8 @@ def remove(
 def _shown(value: Any) -> str:
     if value is None or value == "":
         return "–"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
     if isinstance(value, dict):
         return "  ".join(f"{name}={_shown(part)}" for name, part in value.items()) or "–"
     if isinstance(value, list):
