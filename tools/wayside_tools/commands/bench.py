@@ -33,7 +33,10 @@ def wire(
         f"95 % of the frames within {result['frame_p95']} bytes."
     )
     rows = [("wayside", f"{result['bytes_per_reading']:.2f}", "sealed")]
-    rows += [(name, "–" if size is None else f"{size:.2f}", "in clear") for name, size in result["peers"].items()]
+    rows += [
+        (name, "–" if size is None else f"{size:.2f}", "sealed" if name == "bthome" else "in clear")
+        for name, size in result["peers"].items()
+    ]
     print_table(["format", "bytes a reading", ""], rows)
 
 

@@ -1,5 +1,6 @@
 """The live table of a demonstration."""
 
+import shutil
 import time
 from collections.abc import Iterable
 
@@ -13,12 +14,17 @@ from wayside_tools.demo.account import QUANTITIES, Account
 from wayside_tools.demo.readings import Reading, by_node
 from wayside_tools.demo.run import Demo
 
-COLUMNS = ("node", "link", "samples", "taken", "arrived", "waiting", *QUANTITIES, "people in/out", "time", "age")
+COLUMNS = ("node", "link", "samples", "taken", "arrived", "waiting", *QUANTITIES, "in/out", "time", "age")
+WIDE = 110
+LEFT_OUT_WHEN_NARROW = ("samples", "humidity", "pressure")
 
 
 def table(demo: Demo, accounts: dict[int, Account], started: float) -> Group:
     """The state of all nodes."""
-    out = Table(*COLUMNS, box=box.SIMPLE_HEAD, title_justify="left")
+    narrow = shutil.get_terminal_size().columns < WIDE
+    shown = [not narrow or name not in LEFT_OUT_WHEN_NARROW for name in COLUMNS]
+    names = [name for name, keep in zip(COLUMNS, shown, strict=True) if keep]
+    out = Table(*names, box=box.SIMPLE_HEAD, title_justify="left", collapse_padding=True)
     arrived = by_node(demo.stored.readings)
     for node in demo.nodes:
         one = accounts[node.number]
@@ -37,7 +43,7 @@ def table(demo: Demo, accounts: dict[int, Account], started: float) -> Group:
             _quality(last.get("temperature")),
             _age(last.get("temperature")),
         ]
-        out.add_row(*row)
+        out.add_row(*(cell for cell, keep in zip(row, shown, strict=True) if keep))
     bad = sum(one.duplicates + one.wrong + one.untimely for one in accounts.values())
     line = f"{time.monotonic() - started:.0f} s, {demo.stored.records} records in the store"
     trouble = f", {bad} readings that should not be so" if bad else ""
@@ -65,7 +71,7 @@ def _sum(readings: Iterable[Reading], quantity: str) -> int:
 def _quality(reading: Reading | None) -> str:
     if reading is None:
         return "–"
-    return reading.quality if reading.quality != "reconstructed" else f"reconstructed ±{reading.bound_s:.1f} s"
+    return reading.quality
 
 
 def _age(reading: Reading | None) -> str:
