@@ -59,6 +59,9 @@ def main() -> int:
     wanted = parser.parse_args()
     try:
         lay_out(wanted.out, wanted.node, settings_of(wanted.set))
+    except FileExistsError as error:
+        sys.stderr.write(f"board_files: {error.filename} is there already: name another folder, or delete it\n")
+        return 1
     except (OSError, ValueError) as error:
         sys.stderr.write(f"board_files: {error}\n")
         return 1

@@ -7,6 +7,7 @@ name = "north gate"
 """
 
 import os
+import re
 import secrets
 import stat
 import tomllib
@@ -74,9 +75,11 @@ class KeyFile:
             raw = file.read()
         try:
             tables = tomllib.loads(raw.decode())
-        except (tomllib.TOMLDecodeError, UnicodeDecodeError):
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
             # tomllib's message may quote the line, and the line may hold a key.
-            raise self._error("form", "is not a TOML file", "Restore it from a backup.") from None
+            line = re.search(r"\(at (line \d+)", str(error))
+            where = f": see {line[1]}" if line else ""
+            raise self._error("form", f"is not a TOML file{where}", "Mend it, or restore it from a backup.") from None
         return {self._number(number): self._entry(number, table) for number, table in tables.items()}
 
     def stamp(self) -> tuple[int, int, int]:

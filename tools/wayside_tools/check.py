@@ -13,7 +13,6 @@ from wayside_gateway.keys import KeyFile
 from wayside_gateway.settings import Settings, load
 
 BROKER_TRY_S = 20.0
-BROKER_FIX = "Check `host` and `port` of [mqtt], and that the broker runs and no firewall is between."
 
 
 class Finding(NamedTuple):
@@ -30,7 +29,7 @@ def check_gateway(path: Path) -> list[Finding]:
     try:
         settings = load(path)
     except SettingsError as error:
-        return [Finding("settings", False, problem) for problem in error.problems]
+        return [Finding("settings", False, f"{path}: {problem}") for problem in error.problems]
     findings = [Finding("settings", True, str(path))]
     for look in (_keys, _ports, _store, _broker, _clock):
         findings.extend(_looked(look, settings))
@@ -49,7 +48,7 @@ def _looked(look: Callable[[Settings], Iterator[Finding]], settings: Settings) -
 
 def _keys(settings: Settings) -> Iterator[Finding]:
     nodes = KeyFile(settings.keys_path).load()
-    fix = "" if nodes else "Add one: wayside nodes add NUMBER"
+    fix = "" if nodes else "Add one: wayside nodes add"
     yield Finding("keys", True, f"{len(nodes)} node{'s' if len(nodes) != 1 else ''} in {settings.keys_path}", fix)
 
 
@@ -127,15 +126,16 @@ def _broker(settings: Settings) -> Iterator[Finding]:
             "broker", True, "none is configured", "Readings stay in the store until there is an [mqtt] table."
         )
         return
+    from wayside_gateway.uplinks.mqtt_connection import UNREACHABLE_FIX
     from wayside_tools.check_broker import try_broker
 
     where = f"{settings.mqtt.host}:{settings.mqtt.port_number}"
     try:
         version = asyncio.run(asyncio.wait_for(try_broker(settings.mqtt), BROKER_TRY_S))
     except TimeoutError:
-        yield Finding("broker", False, f"{where} does not answer", BROKER_FIX)
+        yield Finding("broker", False, f"{where} does not answer", UNREACHABLE_FIX)
     except GatewayError as error:
-        yield Finding("broker", False, error.message, error.fix or BROKER_FIX)
+        yield Finding("broker", False, error.message, error.fix)
     else:
         yield Finding("broker", True, f"{where} takes the connection, MQTT {version}")
 

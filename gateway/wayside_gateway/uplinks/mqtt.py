@@ -299,9 +299,9 @@ def _password(settings: MqttSettings) -> str | None:
     try:
         return settings.password_file.read_text().split("\n", 1)[0].rstrip("\r")
     except (OSError, UnicodeDecodeError) as error:
-        raise Refused(
-            "password_file", f"{settings.password_file} cannot be read: {error}.", "Write the password into that file."
-        ) from None
+        why = error.strerror if isinstance(error, OSError) else "not UTF-8"
+        fix = "Write the password into that file, and let the gateway's user read it."
+        raise Refused("password_file", f"{settings.password_file} cannot be read: {why}.", fix) from None
 
 
 def _tls_context(tls: Tls) -> ssl.SSLContext:

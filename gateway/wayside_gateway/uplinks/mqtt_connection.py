@@ -2,6 +2,8 @@
 
 import asyncio
 import contextlib
+import os
+import re
 import ssl
 from collections.abc import Callable
 from typing import Any
@@ -18,6 +20,7 @@ CLOSE_TIMEOUT_S = 3.0
 ACK_TIMEOUT_S = 30.0
 """Until the broker answers a publish; a broker that syncs each message to an SD card takes seconds when busy."""
 READ_BYTES = 64 << 10
+UNREACHABLE_FIX = "Check `host` and `port` of [mqtt], and that the broker runs and no firewall is between."
 
 
 class VersionRefused(Unavailable):
@@ -157,6 +160,12 @@ class Connection:
         return Unavailable("connection_lost", f"The connection to {self._where} ended: {why}.")
 
 
+def _why(error: OSError) -> str:
+    """What the system said. asyncio hides it behind addresses, and for several addresses in one text."""
+    numbers = re.findall(r"\[Errno (\d+)\]", str(error))
+    return ", ".join(dict.fromkeys(os.strerror(int(number)) for number in numbers)) or error.strerror or str(error)
+
+
 async def open_connection(
     host: str, port: int, tls: ssl.SSLContext | None, level: int, keepalive_s: int, connect: Callable[[int], bytes]
 ) -> Connection:
@@ -174,9 +183,11 @@ async def open_connection(
     except ssl.SSLError as error:
         raise Unavailable("tls", f"No TLS with {where}: {error.reason}.", "Check the port, and [mqtt.tls].") from None
     except TimeoutError:
-        raise Unavailable("unreachable", f"{where} does not answer within {OPEN_TIMEOUT_S:g} s.") from None
+        raise Unavailable(
+            "unreachable", f"{where} does not answer within {OPEN_TIMEOUT_S:g} s.", UNREACHABLE_FIX
+        ) from None
     except OSError as error:
-        raise Unavailable("unreachable", f"{where} cannot be reached: {error.strerror or error}.") from None
+        raise Unavailable("unreachable", f"{where} cannot be reached: {_why(error)}.", UNREACHABLE_FIX) from None
     connection = Connection(reader, writer, level, where, keepalive_s)
     try:
         await connection.greet(connect(level))
