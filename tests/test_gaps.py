@@ -110,6 +110,7 @@ def test_the_report_as_json(store: Store) -> None:
         "not_sent": [
             {"node": NODE, "uplink": "mqtt", "first": 2, "last": 2, "count": 1, "reason": "disk_limit", "at": 5.0}
         ],
+        "behind": [],
         "aside": [{"uplink": "mqtt", "reason": "time", "count": 1, "since": 4.0}],
         "conflicting": [{"node": NODE, "count": 1, "first": 2, "last": 2, "since": 9.0}],
         "refused": [{"node": 9, "reason": "unknown_node", "frames": 3, "first": 1.0, "last": 2.0, "link": "tty"}],
@@ -126,3 +127,17 @@ def test_it_works_on_a_store_that_is_open_elsewhere_or_closed(tmp_path: Path, ru
     assert gaps(reader) == [(2, 2, "waiting")]
     reader.close()
     store.close()
+
+
+def test_what_an_uplink_has_not_sent_yet_is_told_with_its_reason(store: Store) -> None:
+    put(store, 1, 2, 3)
+    store.set_uplinks(["mqtt"])
+    ids = [row.id for row in store.after(0, 9)]
+    store.advance("mqtt", ids[0])
+    with store.writing() as db:
+        db.execute("INSERT INTO uplink VALUES ('mqtt', 0, 0, 'down', 'no route', 0)")
+    told = find(store, {NODE: "gate"}).behind
+    assert [(uplink, count, state, why) for uplink, count, _, state, why in told] == [("mqtt", 2, "down", "no route")]
+    assert find(store, {}, node=NODE + 1).behind == []
+    store.advance("mqtt", ids[2])
+    assert find(store, {NODE: "gate"}).behind == []

@@ -6,10 +6,12 @@
      "nodes": [{"node": 1001, "name": "north gate", "missing": 12, "waiting": 3, "gaps": [
          {"first": 70, "last": 81, "count": 12, "reason": "evicted", "after": 1767300000.0, "before": 1767310000.0}]}],
      "not_sent": [{"node": 1001, "uplink": "mqtt", "first": 5, "last": 9, "count": 5, "reason": "disk_limit", "at": …}],
+     "behind": [{"uplink": "mqtt", "count": 40, "since": …, "state": "down", "why": "127.0.0.1:1883 does not answer"}],
      "aside": [{"uplink": "mqtt", "reason": "time", "count": 4, "since": …}],
      "conflicting": [{"node": 1001, "count": 2, "first": 7, "last": 9, "since": …}],
      "refused": [{"node": 1002, "reason": "auth", "frames": 40, "first": …, "last": …, "link": "/dev/ttyUSB0"}]}
 
+`behind`: what is in the store and not confirmed upstream yet; `since` is when the oldest of it came.
 `conflicting`: records kept out because another one under their number was there already: two boards have one number
 and key, or a board was replaced under its old number. `refused`: frames of a node without a key here (unknown_node),
 with another key (auth), or of a boot below the last one (boot_fell).
@@ -102,6 +104,8 @@ class Report:
     not_sent: list[Lost] = field(default_factory=list)
     aside: list[tuple[str, str, int, int]] = field(default_factory=list)
     """uplink, reason, how many, since when (Unix ms)"""
+    behind: list[tuple[str, int, int, str, str]] = field(default_factory=list)
+    """uplink, how many, since when (Unix ms), its state and why"""
     refused: list[Refusal] = field(default_factory=list)
     conflicting: list[tuple[int, int, int, int, int]] = field(default_factory=list)
     """node, how many, least and greatest seq, since when (Unix ms)"""
@@ -122,6 +126,10 @@ class Report:
                     "at": _seconds(row.at_ms),
                 }
                 for row in self.not_sent
+            ],
+            "behind": [
+                {"uplink": uplink, "count": count, "since": _seconds(since_ms), "state": state, "why": why}
+                for uplink, count, since_ms, state, why in self.behind
             ],
             "aside": [
                 {"uplink": uplink, "reason": reason, "count": count, "since": _seconds(since_ms)}
@@ -219,7 +227,14 @@ def find(store: Store, names: Mapping[int, str], node: int | None = None) -> Rep
         " WHERE ?1 IS NULL OR node = ?1 GROUP BY node ORDER BY node",
         (node,),
     )
+    behind = store.read(
+        "SELECT c.uplink, count(*), min(r.received_ms), coalesce(u.state, ''), coalesce(u.detail, '')"
+        " FROM cursor c JOIN record r ON r.id > c.last_id LEFT JOIN uplink u ON u.uplink = c.uplink"
+        " WHERE c.enabled AND (?1 IS NULL OR r.node = ?1) GROUP BY c.uplink",
+        (node,),
+    )
     return Report(
+        behind=[(str(a), int(str(b)), int(str(c)), str(d), str(e)) for a, b, c, d, e in behind],
         conflicting=[(int(str(a)), int(str(b)), int(str(c)), int(str(d)), int(str(e))) for a, b, c, d, e in strangers],
         nodes=[finder.node(number, names.get(number, "")) for number in wanted],
         not_sent=[lost for lost in store.lost(node) if lost.uplink],

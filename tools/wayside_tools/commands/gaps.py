@@ -47,6 +47,10 @@ def _show(report: dict[str, Any]) -> None:
         say("Stored, but never sent upstream:")
         columns = ["node", "uplink", "first", "last", "count", "reason", "at"]
         print_table(columns, ([_cell(name, row[name]) for name in columns] for row in report["not_sent"]))
+    if report["behind"]:
+        say("In the store, and not confirmed upstream yet:")
+        columns = ["uplink", "count", "since", "state", "why"]
+        print_table(columns, ([_cell(name, row[name]) for name in columns] for row in report["behind"]))
     if report["aside"]:
         say("Put aside by an uplink until something that they need is there:")
         columns = ["uplink", "reason", "count", "since"]
