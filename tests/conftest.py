@@ -1,14 +1,19 @@
 """What every test may use. A test that draws at random takes `seed`, and a failure shows it."""
 
+import asyncio
 import os
 import shutil
 import socket
 import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from random import Random
 
 import pytest
 from hypothesis import HealthCheck, settings
+
+from fakes.broker import Broker
+from fakes.mqtt_collector import Collector
 
 DATA = Path(__file__).parent / "data"
 
@@ -72,3 +77,43 @@ def free_port() -> int:
         sock.bind(("127.0.0.1", 0))
         port: int = sock.getsockname()[1]
         return port
+
+
+@pytest.fixture
+def start(mosquitto: str, free_port: int, tmp_path: Path) -> Iterator[Callable[..., Broker]]:
+    """Start a broker with these options of `Broker`."""
+    brokers: list[Broker] = []
+
+    def begin(**options: object) -> Broker:
+        broker = Broker(mosquitto, tmp_path / "broker", free_port, **options)  # type: ignore[arg-type]
+        brokers.append(broker)
+        return broker.start()
+
+    yield begin
+    for broker in brokers:
+        broker.kill()
+
+
+@pytest.fixture
+def collect() -> Iterator[Callable[..., Collector]]:
+    """Start a subscriber at a broker."""
+    started: list[Collector] = []
+
+    def begin(broker: Broker, topic: str = "wayside/test/+/+", **options: object) -> Collector:
+        collector = Collector(broker.port, topic, **options)  # type: ignore[arg-type]
+        started.append(collector)
+        return collector.start()
+
+    yield begin
+    for collector in started:
+        collector.stop()
+
+
+@pytest.fixture
+async def proxy_port() -> int:
+    """Another free port."""
+    server = await asyncio.start_server(lambda *_: None, "127.0.0.1", 0)
+    port: int = server.sockets[0].getsockname()[1]
+    server.close()
+    await server.wait_closed()
+    return port

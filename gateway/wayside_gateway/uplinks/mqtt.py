@@ -21,7 +21,13 @@ from wayside_gateway.settings import MqttSettings, Tls
 from wayside_gateway.uplinks import mqtt_packets as packets
 from wayside_gateway.uplinks.mqtt_connection import Connection, VersionRefused, open_connection
 from wayside_gateway.uplinks.mqtt_packets import MQTT_5, MQTT_311, Ack, Property, Will
-from wayside_gateway.uplinks.mqtt_reasons import PACKET_ID_IN_USE, PACKET_TOO_LARGE, publish_refusal, reason_word
+from wayside_gateway.uplinks.mqtt_reasons import (
+    PACKET_ID_IN_USE,
+    PACKET_TOO_LARGE,
+    QUOTA_EXCEEDED,
+    publish_refusal,
+    reason_word,
+)
 from wayside_gateway.uplinks.notices import form as notice_form
 from wayside_gateway.uplinks.notices import notice
 from wayside_gateway.uplinks.senml import TIME_MIN_S, Writer, pack
@@ -114,7 +120,7 @@ class MqttSink:
     async def connect(self, resume: bool) -> bool:
         """Connect, with MQTT 5 if the broker has it, and say that we are online."""
         tls = await asyncio.to_thread(_tls_context, self._settings.tls) if self._settings.tls else None
-        resume, self._fresh = resume and not self._fresh, False
+        resume = resume and not self._fresh
         levels = {"auto": (MQTT_5, MQTT_311), "5": (MQTT_5,), "3.1.1": (MQTT_311,)}[self._settings.version]
         password = await asyncio.to_thread(_password, self._settings)
         for level in levels:
@@ -149,7 +155,7 @@ class MqttSink:
             # that began with Clean Start.
             await (await start(hello(True, None))).close(goodbye=True)
         connection = await start(hello(False, will))
-        self._known = True
+        self._known, self._fresh = True, False
         return connection
 
     def _settle(self, connection: Connection) -> None:
@@ -192,6 +198,7 @@ class MqttSink:
         head = packets.publish_head(self._status, len(payload), STATUS_ID, 1, retain=True, own=own)
         ack = await self._connection.publish(STATUS_ID, head, payload, (packets.PUBACK,))
         if ack.code >= packets.REFUSED_FROM:
+            self._check_session(ack.code)
             error = publish_refusal(ack.code, self._status, ack.text)
             self._log.error("status refused", reason=error.reason, message=error.message, fix=error.fix)
 
@@ -247,6 +254,17 @@ class MqttSink:
             self._counted = True  # once a connection
             self._qos_2_failures += 1
 
+    def _check_session(self, code: int) -> None:
+        """Raises Unavailable if the broker remembers another past than ours: then it is made to forget it.
+
+        That is what a broker does that came back from an old copy of its state: identifiers that were done long ago are
+        under way again, and they use up what it takes at once.
+        """
+        assert self._connection is not None
+        if code == PACKET_ID_IN_USE or (code == QUOTA_EXCEEDED and self._connection.connack.session_present):
+            self._known, self._fresh = False, True
+            raise Unavailable("session_mismatch", "The broker's session is not what we left: it is begun anew.")
+
     def _properties(self, block: Block) -> bytes:
         """Content type, and the block's number as `block`: a repeat of a publish has the same."""
         kind = b"application/senml+json" if block.part.form in ("senml", "untimed") else b"application/json"
@@ -260,10 +278,7 @@ class MqttSink:
         if ack.code == PACKET_TOO_LARGE:
             self._limit = max(1, min(self._limit, len(block.part.payload) // 2))
             raise _too_large(len(block.part.payload))
-        if ack.code == PACKET_ID_IN_USE:
-            self._known = False  # it remembers another life of ours: it has to forget it
-            self._fresh = True
-            raise Unavailable("packet_id_in_use", "The broker holds another message under this identifier.")
+        self._check_session(ack.code)
         raise publish_refusal(ack.code, f"{self._base}/{block.part.node}/{block.part.form}", ack.text)
 
 

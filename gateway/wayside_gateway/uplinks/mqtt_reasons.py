@@ -5,7 +5,7 @@ from wayside_gateway.uplinks.sink import Refused, Unavailable
 
 PACKET_TOO_LARGE = 0x95
 PACKET_ID_IN_USE = 0x91
-QOS_NOT_SUPPORTED = 0x9B
+QUOTA_EXCEEDED = 0x97
 
 WORDS = {
     0x80: "unspecified",
