@@ -184,6 +184,19 @@ def test_a_key_that_is_added_while_it_runs_takes_effect(bench: Bench) -> None:
     bench.until(lambda: bench.node.acked == {1})
 
 
+def test_a_node_that_is_not_taken_is_told_once_with_what_to_do(bench: Bench) -> None:
+    gateway = bench.start()
+    bench.until(lambda: bool(bench.node.welcomes))
+    stranger = FakeNode(9)
+    bench.say(stranger.hello() + stranger.hello() + bench.node.samples())
+    bench.until(lambda: bench.node.acked == {1})
+    gateway.terminate()
+    assert gateway.wait(20) == 0
+    told = [line for line in bench.log() if line["event"] == "frames refused"]
+    assert [(line["node"], line["reason"]) for line in told] == [(9, "unknown_node")]
+    assert "wayside nodes add" in str(told[0]["fix"])
+
+
 def test_idle_its_memory_is_bounded(bench: Bench) -> None:
     process = psutil.Process(bench.start().pid)
     bench.say(bench.node.hello())

@@ -33,6 +33,14 @@ STATUS_SOON_PULSES = 5
 BUSY_S = 0.1
 """CPU time within a pulse from which on the gateway is working off a backlog, or was just started."""
 
+REFUSALS_LOGGED = 8
+"""Lines of the log that one turn of tidying may give to nodes newly refused: anybody can claim numbers."""
+REFUSAL_FIXES = {
+    "unknown_node": "There is no key of this node here: `wayside nodes add` it, if it is yours.",
+    "auth": "The node has another key than the one here, or its frames are forged: compare the two.",
+    "boot_fell": "The board was erased or replaced: give it a new number. Once only: an old frame sent again.",
+}
+
 Described = Callable[[], dict[str, object]]
 
 
@@ -62,6 +70,7 @@ class Keeper:
         self._told: dict[str, object] = {}
         self._told_pulse = -STATUS_PULSES
         self._tidy_error = ""
+        self._refused: set[tuple[int, str]] = set()
         self._cpu_s = 0.0
         self._busy = False
         self._log = log.get("keeper")
@@ -138,6 +147,14 @@ class Keeper:
         rows = self._ingest.refusals.take()
         if rows:
             await self._store.run(self._store.save_refusals, rows, REFUSALS_MAX)
+        new = [row for row in rows if (row.node, row.reason) not in self._refused]
+        for row in new[:REFUSALS_LOGGED]:
+            self._refused.add((row.node, row.reason))
+            self._log.warning(
+                "frames refused", node=row.node, reason=row.reason, link=row.link, fix=REFUSAL_FIXES[row.reason]
+            )
+        if len(self._refused) > REFUSALS_MAX:
+            self._refused.clear()
 
     async def _retain(self) -> None:
         believed = self._clock.believed()
