@@ -60,6 +60,14 @@ def test_all_problems_at_once_each_with_its_fix(tmp_path: Path) -> None:
     assert f"chmod 600 {keys}" in checks["keys"]["fix"]
 
 
+def test_a_rule_that_matches_nothing_is_named(tmp_path: Path) -> None:
+    more = '[[serial]]\npath = "/dev/ttyUSSB0"\n'
+    _, checks = _checks(_write(tmp_path, more))
+    assert checks["ports"]["found"] == 'nothing is there now for path = "/dev/ttyUSSB0"'
+    assert checks["ports"]["good"]
+    assert checks["ports"]["fix"]
+
+
 def test_a_clock_that_nothing_keeps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("wayside_gateway.clock.GatewayClock.doubt", lambda self: "not_synchronised")
     code, checks = _checks(_write(tmp_path))

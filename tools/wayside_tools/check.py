@@ -1,6 +1,7 @@
 """Everything a gateway needs, looked at before it is needed: all problems at once, each with what puts it right."""
 
 import asyncio
+import json
 import os
 import shutil
 from collections.abc import Callable, Iterator
@@ -59,9 +60,12 @@ def _ports(settings: Settings) -> Iterator[Finding]:
     if not settings.serial:
         yield Finding("ports", False, "no [[serial]] table: no node can be heard", "Write one, such as: known = true")
         return
-    ports = wanted_ports(settings.serial, usb_devices())
-    if not ports:
-        yield Finding("ports", True, "no port that the rules name is there now", "Plug a node in and check again.")
+    devices = usb_devices()
+    ports = wanted_ports(settings.serial, devices)
+    for rule in settings.serial:
+        if not wanted_ports((rule,), devices):
+            chosen = next(f"{name} = {json.dumps(value)}" for name, value in rule if value is not None)
+            yield Finding("ports", True, f"nothing is there now for {chosen}", "Plug a node in, or mend the rule.")
 
     async def try_one(device: str, baud: int, lines: object) -> None:
         open_serial(device, baud, lines).close()  # type: ignore[arg-type]
