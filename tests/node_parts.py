@@ -1,6 +1,6 @@
 """Parts of a node for tests of its stations: real journal, spool and recorder on a folder, time as the test says."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -143,3 +143,21 @@ def add(parts: Parts, *values: int, at_ms: int | None = None) -> None:
 def refuse(*_: Any) -> NoReturn:
     """A journal on a flash that fails."""
     raise JournalError("journal_write")
+
+
+Make = Callable[..., Parts]
+
+
+def boots_on(folder: Path) -> Iterator[Make]:
+    """For a fixture. Parts over one folder: each call is a boot that finds what the one before left."""
+    made: list[Parts] = []
+
+    def build(**options: float) -> Parts:
+        if made:
+            made[-1].close()
+        options.setdefault("boot", len(made) + 1)
+        made.append(Parts(folder, **options))  # type: ignore[arg-type]
+        return made[-1]
+
+    yield build
+    made[-1].close()

@@ -1,12 +1,12 @@
 """Batch and seal: when a batch closes, what its record says, and a flash that refuses."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from node_parts import KEY, NODE, UTC, Parts, add, refuse
+from node_parts import KEY, NODE, UTC, Make, Parts, add, boots_on, refuse
 from wayside_node.journal.journal import EVENT
 from wayside_node.seal import Recorder
 from wayside_node.spool import SpoolError
@@ -15,23 +15,10 @@ from wayside_protocol.frame import Sealer
 from wayside_protocol.limits import VALUE_LIMIT
 from wayside_protocol.record import Channels, Event, Samples
 
-Make = Callable[..., Parts]
-
 
 @pytest.fixture
 def make(tmp_path: Path) -> Iterator[Make]:
-    """Parts over one folder: each call is a boot that finds what the one before left."""
-    made: list[Parts] = []
-
-    def build(**options: float) -> Parts:
-        if made:
-            made[-1].close()
-        options.setdefault("boot", len(made) + 1)
-        made.append(Parts(tmp_path, **options))  # type: ignore[arg-type]
-        return made[-1]
-
-    yield build
-    made[-1].close()
+    yield from boots_on(tmp_path)
 
 
 @pytest.fixture

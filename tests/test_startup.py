@@ -1,12 +1,12 @@
 """What a boot does first: it saves what a cut at any moment left open, and says why it boots."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from node_parts import KEY, Parts, add, refuse
+from node_parts import KEY, Make, Parts, add, boots_on, refuse
 from wayside_node import startup
 from wayside_node.watchdog import ResetCause
 from wayside_protocol import event
@@ -15,23 +15,10 @@ from wayside_protocol.frame import Opener
 from wayside_protocol.limits import VALUE_LIMIT
 from wayside_protocol.record import Channels, Event
 
-Make = Callable[..., Parts]
-
 
 @pytest.fixture
 def make(tmp_path: Path) -> Iterator[Make]:
-    """Parts over one folder: each call is a boot that finds what the one before left."""
-    made: list[Parts] = []
-
-    def build(**options: float) -> Parts:
-        if made:
-            made[-1].close()
-        options.setdefault("boot", len(made) + 1)
-        made.append(Parts(tmp_path, **options))  # type: ignore[arg-type]
-        return made[-1]
-
-    yield build
-    made[-1].close()
+    yield from boots_on(tmp_path)
 
 
 @pytest.fixture

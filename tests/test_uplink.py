@@ -9,7 +9,15 @@ import pytest
 
 from fakes.fake_sink import Broker, FakeSink, came, times_of
 from fakes.uplink_rig import FixedTimes, all_done, running, until
-from uplink_records import START_S, add_channels, add_samples, channels_body, event_body, samples_body, street
+from uplink_records import (
+    START_S,
+    add_channels,
+    add_samples,
+    channels_body,
+    event_body,
+    put,
+    samples,
+)
 from wayside_gateway.rows import Batch, DefinitionRow
 from wayside_gateway.store import Store
 from wayside_gateway.timeline import Time
@@ -23,14 +31,6 @@ def store(tmp_path: Path) -> Iterator[Store]:
     opened = Store(tmp_path / "store.sqlite")
     yield opened
     opened.close()
-
-
-def put(store: Store, node: int, seq: int, kind: int, body: bytes) -> None:
-    store.commit(Batch(records=[(node, seq, kind, 0, body)]))
-
-
-def samples(t: int | tuple[int, int] = START_S, set_id: int = 1) -> bytes:
-    return samples_body(t, street(12), set_id)
 
 
 # -- order, parking, retrying -----------------------------------------------------------------------------

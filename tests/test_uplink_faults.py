@@ -10,9 +10,8 @@ import pytest
 
 from fakes.fake_sink import TAKEN, Broker, FakeSink, came
 from fakes.uplink_rig import FixedTimes, all_done, running, under_way, until
-from uplink_records import START_S, add_channels, add_samples, event_body, samples_body, street
+from uplink_records import START_S, add_channels, add_samples, event_body, put
 from wayside_gateway.errors import StoreError
-from wayside_gateway.rows import Batch
 from wayside_gateway.store import Store
 from wayside_gateway.timeline import Time
 from wayside_gateway.uplinks import outbox
@@ -26,14 +25,6 @@ def store(tmp_path: Path) -> Iterator[Store]:
     opened = Store(tmp_path / "store.sqlite")
     yield opened
     opened.close()
-
-
-def put(store: Store, node: int, seq: int, kind: int, body: bytes) -> None:
-    store.commit(Batch(records=[(node, seq, kind, 0, body)]))
-
-
-def samples(t: int | tuple[int, int] = START_S, set_id: int = 1) -> bytes:
-    return samples_body(t, street(12), set_id)
 
 
 # -- crashes and faults at any step -----------------------------------------------------------------------

@@ -89,3 +89,13 @@ def ids_of(topic: str, payload: bytes) -> list[str]:
         seen = dict.fromkeys(str(record["bid"]) for record in records)
         return list(seen)
     return [str(notice["id"]) for notice in json.loads(payload)]
+
+
+def put(store: Store, node: int, seq: int, kind: int, body: bytes) -> None:
+    """One record of any body."""
+    store.commit(Batch(records=[(node, seq, kind, 0, body)]))
+
+
+def samples(t: int | tuple[int, int] = START_S, set_id: int = 1) -> bytes:
+    """A body of twelve samples."""
+    return samples_body(t, street(12), set_id)

@@ -28,9 +28,7 @@ def _mount(image: Path, profile: BoardProfile, *, make: bool) -> LittleFS:
     return fs
 
 
-def make(image: Path, profile: BoardProfile, files: dict[str, bytes]) -> None:
-    """A new image with these files, by their path on the board."""
-    fs = _mount(image, profile, make=True)
+def _write(fs: LittleFS, image: Path, files: dict[str, bytes]) -> None:
     for path, content in files.items():
         folder = str(Path(path).parent)
         if folder not in (".", "/"):
@@ -39,6 +37,12 @@ def make(image: Path, profile: BoardProfile, files: dict[str, bytes]) -> None:
             f.write(content)
     context: Any = fs.context
     image.write_bytes(bytes(context.buffer))
+
+
+def make(image: Path, profile: BoardProfile, files: dict[str, bytes]) -> None:
+    """A new image with these files, by their path on the board."""
+    fs = _mount(image, profile, make=True)
+    _write(fs, image, files)
 
 
 def read(image: Path, profile: BoardProfile) -> dict[str, bytes]:
@@ -56,11 +60,4 @@ def read(image: Path, profile: BoardProfile) -> dict[str, bytes]:
 def put(image: Path, profile: BoardProfile, files: dict[str, bytes]) -> None:
     """Write files into an existing image, as a provisioning tool would. The board must be off."""
     fs = _mount(image, profile, make=False)
-    for path, content in files.items():
-        folder = str(Path(path).parent)
-        if folder not in (".", "/"):
-            fs.makedirs(folder, exist_ok=True)
-        with fs.open(path, "wb") as f:
-            f.write(content)
-    context: Any = fs.context
-    image.write_bytes(bytes(context.buffer))
+    _write(fs, image, files)
